@@ -1,0 +1,1 @@
+//! Leaf sources: tablets and files, block cache, plan codec.

@@ -1,0 +1,1 @@
+//! The compute role: worker service, memory pools, runtimes.

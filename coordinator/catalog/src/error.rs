@@ -1,0 +1,72 @@
+//! Why the catalog refuses a command. Part of the persisted response, so variants are only added.
+
+use serde::{Deserialize, Serialize};
+use tarn_proto::{ErrorKind, NodeId, TableId, TxnId};
+
+/// A refused command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("database `{0}` does not exist")]
+    UnknownDatabase(String),
+    #[error("database `{0}` exists already")]
+    DatabaseExists(String),
+    #[error("table `{0}` does not exist")]
+    UnknownTable(String),
+    #[error("table {0} has been dropped")]
+    TableGone(TableId),
+    #[error("table or view `{0}` exists already")]
+    RelationExists(String),
+    #[error("view `{0}` does not exist")]
+    UnknownView(String),
+    #[error("`{0}` is a view: use DROP VIEW")]
+    IsView(String),
+    #[error("`{0}` is a table: use DROP TABLE")]
+    IsTable(String),
+    #[error("partition `{partition}` of table `{table}` does not exist")]
+    UnknownPartition { table: String, partition: String },
+    #[error("partition `{partition}` of table `{table}` exists already")]
+    PartitionExists { table: String, partition: String },
+    #[error("partition `{partition}` overlaps partition `{other}` of table `{table}`")]
+    PartitionOverlap { table: String, partition: String, other: String },
+    #[error("no storage node is alive to place tablets on: start one, or wait for its heartbeat")]
+    NoStorageNode,
+    #[error("node {0} is not registered")]
+    UnknownNode(NodeId),
+    #[error("node {node} still holds {tablets} tablets: move or drop them first")]
+    NodeHoldsTablets { node: NodeId, tablets: usize },
+    #[error("transaction {0} does not exist or has expired")]
+    UnknownTransaction(TxnId),
+    #[error("transaction {txn} is {state}: it cannot be {action}")]
+    TransactionState { txn: TxnId, state: String, action: String },
+    #[error("transaction {txn} wrote to a tablet that has been dropped: load again")]
+    TabletGone { txn: TxnId },
+    #[error("invalid request: {0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// What the caller must do.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownDatabase(_)
+            | Self::UnknownTable(_)
+            | Self::TableGone(_)
+            | Self::UnknownView(_)
+            | Self::UnknownPartition { .. }
+            | Self::UnknownNode(_)
+            | Self::UnknownTransaction(_) => ErrorKind::NotFound,
+            Self::DatabaseExists(_) | Self::RelationExists(_) | Self::PartitionExists { .. } => {
+                ErrorKind::AlreadyExists
+            }
+            Self::NoStorageNode => ErrorKind::Unavailable,
+            Self::IsView(_)
+            | Self::IsTable(_)
+            | Self::PartitionOverlap { .. }
+            | Self::NodeHoldsTablets { .. }
+            | Self::TransactionState { .. }
+            | Self::TabletGone { .. }
+            | Self::Invalid(_) => ErrorKind::Invalid,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the catalog holds.
+
+mod node;
+mod partition;
+mod table;
+mod transaction;
+pub mod value;
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, Vector};
+use serde::{Deserialize, Serialize};
+use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TabletId, TxnId};
+
+pub use node::{Node, Role};
+pub use partition::{Bounds, Partition, Tablet};
+pub use table::{
+    ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, TableModel, TimeUnit, View,
+};
+pub use transaction::{TabletWrite, Transaction, TransactionState};
+pub use value::Value;
+
+use crate::command::{RequestId, Response};
+
+/// A database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its id, never reused.
+    pub id: DatabaseId,
+    /// Its name, unique, compared with case.
+    pub name: String,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// What a name in a database stands for. Tables and views share one name space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    /// Stored rows.
+    Table(Arc<Table>),
+    /// A named query.
+    View(Arc<View>),
+}
+
+/// Where a tablet belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TabletOwner {
+    /// Its table.
+    pub table: TableId,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its bucket in the partition, from 0.
+    pub bucket: u32,
+}
+
+/// The whole catalog. `Clone` is O(1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Set once by the first command; names the cluster.
+    pub cluster_id: Option<Arc<str>>,
+    /// The last id given to anything but coordinators. Ids are unique over all kinds.
+    pub last_id: u64,
+    /// Databases by id.
+    pub databases: OrdMap<DatabaseId, Arc<Database>>,
+    /// Database ids by name.
+    pub database_names: OrdMap<Arc<str>, DatabaseId>,
+    /// Tables and views by id.
+    pub relations: OrdMap<TableId, Relation>,
+    /// Tables and views by database and name.
+    pub relation_names: OrdMap<(DatabaseId, Arc<str>), TableId>,
+    /// Owners of all tablets.
+    pub tablets: OrdMap<TabletId, TabletOwner>,
+    /// Tablets whose table or partition is gone but whose files may still be on these nodes.
+    pub dropped_tablets: OrdMap<TabletId, Vec<NodeId>>,
+    /// Storage and compute nodes, and coordinators that have registered.
+    pub nodes: OrdMap<NodeId, Arc<Node>>,
+    /// Transactions, finished ones too until their label expires.
+    pub transactions: OrdMap<TxnId, Arc<Transaction>>,
+    /// Transaction by database and label.
+    pub labels: OrdMap<(DatabaseId, Arc<str>), TxnId>,
+    /// Responses to the last commands, so that a command repeated after a lost answer is not applied twice.
+    pub requests: OrdMap<RequestId, Response>,
+    /// Keys of `requests`, oldest first.
+    pub request_order: Vector<RequestId>,
+}

@@ -1,0 +1,42 @@
+//! Registered processes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tarn_proto::NodeId;
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Holds the catalog, serves clients.
+    Coordinator,
+    /// Holds tablets.
+    Storage,
+    /// Runs queries.
+    Compute,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coordinator => "coordinator",
+            Self::Storage => "storage node",
+            Self::Compute => "compute node",
+        })
+    }
+}
+
+/// A registered storage or compute node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id, never reused.
+    pub id: NodeId,
+    /// What it does.
+    pub role: Role,
+    /// `host:port` of its gRPC server.
+    pub address: String,
+    /// Set by an operator: finishes its work and gets none.
+    pub draining: bool,
+    /// When it registered first, in milliseconds since 1970.
+    pub registered_ms: u64,
+}

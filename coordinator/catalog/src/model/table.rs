@@ -1,0 +1,154 @@
+//! Tables and views.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use tarn_proto::{ColumnId, DatabaseId, PartitionId, TableId, TableSchema};
+
+use super::Partition;
+
+/// How rows with equal keys relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableModel {
+    /// Every loaded row is kept.
+    Duplicate,
+    /// Rows with equal keys are aggregated.
+    Aggregate,
+    /// The last row of a key wins, merged on read.
+    Unique,
+    /// The last row of a key wins, resolved on write.
+    PrimaryKey,
+}
+
+/// What a column takes when a load does not name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DefaultValue {
+    /// A constant, as its SQL text without quotes.
+    Constant(String),
+    /// The load's start time.
+    CurrentTimestamp,
+}
+
+/// What the catalog knows of a column beside its schema entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnInfo {
+    /// The default, if declared.
+    pub default: Option<DefaultValue>,
+    /// The comment, or empty.
+    pub comment: String,
+}
+
+/// Unit of `date_trunc` and `time_slice`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum TimeUnit {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+/// An expression that a row's partition is computed by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartitionExpr {
+    /// The column's value.
+    Column(ColumnId),
+    /// The start of the unit that the column's time lies in.
+    DateTrunc(TimeUnit, ColumnId),
+    /// The start of the slice of `n` units, counted from 0001-01-01 00:00:00, that the column's time lies in.
+    TimeSlice(u32, TimeUnit, ColumnId),
+}
+
+impl PartitionExpr {
+    /// The column it reads.
+    pub const fn column(&self) -> ColumnId {
+        match self {
+            Self::Column(c) | Self::DateTrunc(_, c) | Self::TimeSlice(_, _, c) => *c,
+        }
+    }
+}
+
+/// How a table's rows are divided into partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Partitioning {
+    /// One partition, named as the table, with [`super::Bounds::All`].
+    None,
+    /// Declared ranges of one or more columns; partitions have [`super::Bounds::Range`].
+    Range(Vec<ColumnId>),
+    /// Computed from the row, created on load. A single `DateTrunc` or `TimeSlice` gives [`super::Bounds::Range`];
+    /// anything else gives [`super::Bounds::List`] over the expressions' values.
+    Expression(Vec<PartitionExpr>),
+}
+
+/// How a partition's rows are divided into tablets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Bucket columns in the declared order. Empty: rows are spread evenly, by no rule.
+    pub columns: Vec<ColumnId>,
+    /// Buckets of partitions created from now on.
+    pub buckets: u32,
+    /// [`tarn_proto::bucket::HASH_VERSION`] at creation.
+    pub hash_version: u32,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its id, never reused.
+    pub id: TableId,
+    /// Its database.
+    pub database: DatabaseId,
+    /// Its name.
+    pub name: String,
+    /// How equal keys relate.
+    pub model: TableModel,
+    /// Columns and sort key.
+    pub schema: TableSchema,
+    /// Defaults and comments by column.
+    pub columns: BTreeMap<ColumnId, ColumnInfo>,
+    /// Key columns, a prefix of the columns.
+    pub keys: Vec<ColumnId>,
+    /// Whether the sort key was declared by `ORDER BY` (else it is the keys).
+    pub explicit_sort_key: bool,
+    /// Rows to partitions.
+    pub partitioning: Partitioning,
+    /// Rows to buckets.
+    pub distribution: Distribution,
+    /// Properties as declared, names in lower case.
+    pub properties: BTreeMap<String, String>,
+    /// The comment, or empty.
+    pub comment: String,
+    /// Partitions by id.
+    pub partitions: OrdMap<PartitionId, Arc<Partition>>,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+impl Table {
+    /// The partition with this name, compared without case.
+    pub fn partition(&self, name: &str) -> Option<&Arc<Partition>> {
+        self.partitions.values().find(|p| p.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A named query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Its id, from the same counter as tables.
+    pub id: TableId,
+    /// Its database.
+    pub database: DatabaseId,
+    /// Its name.
+    pub name: String,
+    /// Column names, or empty to take the query's.
+    pub columns: Vec<String>,
+    /// The query's text. Unqualified names in it are of `database`.
+    pub query: String,
+    /// The comment, or empty.
+    pub comment: String,
+}

@@ -1,0 +1,82 @@
+//! Load transactions. Its state is a type: data that exists only in one state stands in that state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tarn_proto::{DatabaseId, NodeId, PartitionId, RowsetId, TableId, TabletId, TxnId, Version};
+
+/// What a load wrote to one tablet, durable on its storage node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TabletWrite {
+    /// The tablet.
+    pub tablet: TabletId,
+    /// The rowset.
+    pub rowset: RowsetId,
+    /// Its rows.
+    pub rows: u64,
+    /// Bytes of its segments.
+    pub bytes: u64,
+}
+
+/// One load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Its id, never reused.
+    pub id: TxnId,
+    /// The database that its label is unique in.
+    pub database: DatabaseId,
+    /// Names the load; repeating it returns the first outcome.
+    pub label: String,
+    /// The table it loads.
+    pub table: TableId,
+    /// The coordinator that runs it, and the start of that process it belongs to.
+    pub owner: (NodeId, String),
+    /// When it began, in milliseconds since 1970.
+    pub began_ms: u64,
+    /// When the leader may abort it if it has not committed, in milliseconds since 1970.
+    pub expires_ms: u64,
+    /// Where it is.
+    pub state: TransactionState,
+}
+
+/// Where a transaction is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransactionState {
+    /// Rows are being written; nothing of it is visible.
+    Prepare,
+    /// Durable and ordered; becomes visible when its storage nodes have published it.
+    Committed {
+        /// What it wrote.
+        writes: Vec<TabletWrite>,
+        /// The version it took of each partition it touched.
+        versions: BTreeMap<PartitionId, Version>,
+        /// When, in milliseconds since 1970.
+        committed_ms: u64,
+    },
+    /// Queries see it.
+    Visible {
+        /// Rows it loaded.
+        rows: u64,
+        /// When, in milliseconds since 1970.
+        visible_ms: u64,
+    },
+    /// It left nothing.
+    Aborted {
+        /// Why.
+        reason: String,
+        /// When, in milliseconds since 1970.
+        aborted_ms: u64,
+    },
+}
+
+impl TransactionState {
+    /// StarRocks' word for it: `PREPARE`, `COMMITTED`, `VISIBLE` or `ABORTED`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Prepare => "PREPARE",
+            Self::Committed { .. } => "COMMITTED",
+            Self::Visible { .. } => "VISIBLE",
+            Self::Aborted { .. } => "ABORTED",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Statements and a catalog snapshot to distributed physical plans.

@@ -1,0 +1,1 @@
+//! The replicated catalog: openraft over RocksDB and gRPC.

@@ -1,0 +1,1 @@
+//! The coordinator role: sessions, actors, reconcilers, start and stop.

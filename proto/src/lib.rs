@@ -1,0 +1,34 @@
+//! The language that every part of a Tarn cluster speaks: ids, column types and schemas, the bucket hash, error kinds,
+//! and the generated gRPC types in [`wire`].
+//!
+//! Nothing here depends on another crate of Tarn. Wire types stay at the edge: they are
+//! converted with `TryFrom` where they enter a node.
+//!
+//! ```text
+//!  ids      TabletId, TxnId, Version, ...        newtypes with a readable Display
+//!  types    DataType                             canonical text <-> arrow
+//!  schema   Column, TableSchema                  column ids bind data, names do not
+//!  channel  connect                              connections between nodes
+//!  bucket   hash_rows                            frozen, persisted: rows to buckets
+//!  error    ErrorKind                            what must the caller do?
+//!  storage  TabletStore, StorePool               a storage node as others see it: in process or by gRPC
+//!  membership  Agent                             registers a node and tells every coordinator that it lives
+//!  wire     generated from tarn/v1/*.proto
+//! ```
+
+pub mod bucket;
+pub mod channel;
+pub mod encoding;
+pub mod error;
+pub mod ids;
+pub mod membership;
+pub mod schema;
+pub mod storage;
+pub mod task;
+pub mod types;
+pub mod wire;
+
+pub use error::ErrorKind;
+pub use ids::*;
+pub use schema::{Column, TableSchema};
+pub use types::DataType;

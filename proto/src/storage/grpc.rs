@@ -1,0 +1,256 @@
+//! A storage node on another machine.
+
+use arrow::array::RecordBatch;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightData, FlightDescriptor, SchemaAsIpc};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore};
+use crate::channel;
+use crate::wire::storage_service_client::StorageServiceClient;
+use crate::wire::{self, Manifest, RowsetSummary, TabletReport};
+use crate::{ErrorKind, TableSchema, TabletId, TxnId, Version};
+
+/// Messages hold at most one record batch or a piece of a segment; both are far smaller.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Batches on their way to one storage node: enough to overlap encoding with the network, few enough to bound memory.
+const WRITE_QUEUE: usize = 4;
+
+/// A storage node reached by gRPC. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct GrpcTabletStore {
+    address: String,
+    channel: Channel,
+}
+
+impl GrpcTabletStore {
+    /// A client of the node at `address` (`host:port`), connected by the first call.
+    pub fn new(address: &str) -> Result<Self> {
+        Ok(Self { address: address.to_owned(), channel: channel::connect(address).map_err(|e| invalid(address, &e))? })
+    }
+
+    fn client(&self) -> StorageServiceClient<Channel> {
+        StorageServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    fn error(&self, status: Status) -> StoreError {
+        from_status(&self.address, &status)
+    }
+}
+
+fn invalid(address: &str, error: &channel::InvalidAddress) -> StoreError {
+    StoreError { kind: ErrorKind::Invalid, address: address.to_owned(), message: error.to_string() }
+}
+
+fn from_status(address: &str, status: &Status) -> StoreError {
+    // A peer that goes away in the middle of a call shows as `Unknown` or `Internal` from the transport.
+    let transport = std::error::Error::source(status).is_some();
+    let kind = match status.code() {
+        Code::Unknown | Code::Internal if transport => ErrorKind::Unavailable,
+        code => ErrorKind::from_grpc_code(code),
+    };
+    StoreError { kind, address: address.to_owned(), message: status.message().to_owned() }
+}
+
+fn ids(tablets: &[TabletId]) -> Vec<u64> {
+    tablets.iter().map(|t| t.get()).collect()
+}
+
+#[async_trait]
+impl TabletStore for GrpcTabletStore {
+    async fn create_tablets(&self, schema: &TableSchema, tablets: &[TabletId]) -> Result<()> {
+        let request = wire::CreateTabletsRequest { schema: Some(schema.into()), tablet_ids: ids(tablets) };
+        self.client().create_tablets(request).await.map_err(|s| self.error(s))?;
+        Ok(())
+    }
+
+    async fn drop_tablets(&self, tablets: &[TabletId]) -> Result<()> {
+        let request = wire::DropTabletsRequest { tablet_ids: ids(tablets) };
+        self.client().drop_tablets(request).await.map_err(|s| self.error(s))?;
+        Ok(())
+    }
+
+    async fn write(&self, txn: TxnId, load_id: &str) -> Result<Box<dyn RowsetWriter>> {
+        let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
+        let start = wire::WriteStream { txn_id: txn.get(), load_id: load_id.to_owned() };
+        let descriptor = FlightDescriptor::new_cmd(start.encode_to_vec());
+        let mut client = FlightServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let address = self.address.clone();
+        let reply = crate::task::spawn("storage-write", async move {
+            let response = client.do_put(ReceiverStream::new(receiver)).await.map_err(|s| from_status(&address, &s))?;
+            last_result(&address, response.into_inner()).await
+        });
+        Ok(Box::new(GrpcRowsetWriter {
+            address: self.address.clone(),
+            sender: Some(sender),
+            descriptor: Some(descriptor),
+            reply: Some(reply),
+        }))
+    }
+
+    async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<()> {
+        let tablets = tablets
+            .iter()
+            .map(|t| wire::TabletVersion {
+                tablet_id: t.tablet.get(),
+                version: t.version.get(),
+                has_rowset: t.has_rowset,
+            })
+            .collect();
+        let request = wire::PublishRequest { txn_id: txn.get(), tablets };
+        self.client().publish(request).await.map_err(|s| self.error(s))?;
+        Ok(())
+    }
+
+    async fn abort(&self, txn: TxnId) -> Result<()> {
+        let request = wire::AbortTransactionRequest { txn_id: txn.get() };
+        self.client().abort_transaction(request).await.map_err(|s| self.error(s))?;
+        Ok(())
+    }
+
+    async fn manifests(&self, tablets: &[(TabletId, Version)]) -> Result<Vec<Manifest>> {
+        let tablets =
+            tablets.iter().map(|(t, v)| wire::TabletAtVersion { tablet_id: t.get(), version: v.get() }).collect();
+        let request = wire::GetManifestsRequest { tablets };
+        Ok(self.client().get_manifests(request).await.map_err(|s| self.error(s))?.into_inner().manifests)
+    }
+
+    async fn read_ranges(&self, segment: SegmentKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+        let request = wire::ReadRangesRequest {
+            tablet_id: segment.tablet.get(),
+            rowset_id: segment.rowset.get(),
+            segment: segment.segment,
+            ranges: ranges.iter().map(|r| wire::ByteRange { offset: r.start, length: r.end - r.start }).collect(),
+        };
+        let mut stream = self.client().read_ranges(request).await.map_err(|s| self.error(s))?.into_inner();
+        let mut pieces = BytesMut::new();
+        let mut out = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let length = (range.end - range.start) as usize;
+            while pieces.len() < length {
+                match stream.message().await.map_err(|s| self.error(s))? {
+                    // The common case, one message for one range, copies nothing.
+                    Some(piece) if pieces.is_empty() => {
+                        pieces = piece.data.try_into_mut().unwrap_or_else(|data| BytesMut::from(&data[..]));
+                    }
+                    Some(piece) => pieces.extend_from_slice(&piece.data),
+                    None => {
+                        return Err(StoreError {
+                            kind: ErrorKind::Unavailable,
+                            address: self.address.clone(),
+                            message: format!("the stream of {} ended early", segment.tablet),
+                        });
+                    }
+                }
+            }
+            out.push(pieces.split_to(length).freeze());
+        }
+        Ok(out)
+    }
+
+    async fn tablets(&self) -> Result<Vec<TabletReport>> {
+        let request = wire::ListTabletsRequest {};
+        Ok(self.client().list_tablets(request).await.map_err(|s| self.error(s))?.into_inner().tablets)
+    }
+}
+
+async fn last_result(address: &str, mut results: Streaming<arrow_flight::PutResult>) -> Result<Vec<RowsetSummary>> {
+    let mut rowsets = None;
+    while let Some(result) = results.message().await.map_err(|s| from_status(address, &s))? {
+        let result = wire::WriteResult::decode(result.app_metadata).map_err(|e| StoreError {
+            kind: ErrorKind::Internal,
+            address: address.to_owned(),
+            message: format!("unreadable write result: {e}"),
+        })?;
+        rowsets = Some(result.rowsets);
+    }
+    rowsets.ok_or_else(|| StoreError {
+        kind: ErrorKind::Unavailable,
+        address: address.to_owned(),
+        message: "the write ended without a result".to_owned(),
+    })
+}
+
+struct GrpcRowsetWriter {
+    address: String,
+    sender: Option<mpsc::Sender<FlightData>>,
+    /// Goes out with the schema, before the first batch.
+    descriptor: Option<FlightDescriptor>,
+    reply: Option<JoinHandle<Result<Vec<RowsetSummary>>>>,
+}
+
+impl GrpcRowsetWriter {
+    /// The server's own reason, once the stream to it is broken.
+    async fn failure(&mut self) -> StoreError {
+        let reason = match self.reply.take() {
+            Some(reply) => reply.await.ok().and_then(Result::err),
+            None => None,
+        };
+        reason.unwrap_or_else(|| StoreError {
+            kind: ErrorKind::Unavailable,
+            address: self.address.clone(),
+            message: "the write stream is closed".to_owned(),
+        })
+    }
+
+    async fn send(&mut self, data: FlightData) -> Result<()> {
+        let sent = match &self.sender {
+            Some(sender) => sender.send(data).await.is_ok(),
+            None => false,
+        };
+        if sent { Ok(()) } else { Err(self.failure().await) }
+    }
+}
+
+#[async_trait]
+impl RowsetWriter for GrpcRowsetWriter {
+    async fn write(&mut self, tablet: TabletId, rows: RecordBatch) -> Result<()> {
+        let options = IpcWriteOptions::default();
+        if let Some(descriptor) = self.descriptor.take() {
+            let schema: FlightData = SchemaAsIpc::new(rows.schema_ref(), &options).into();
+            self.send(schema.with_descriptor(descriptor)).await?;
+        }
+        // Columns have declared types, none of which is a dictionary.
+        let mut tracker = DictionaryTracker::new(false);
+        let (_, batch) = IpcDataGenerator::default()
+            .encode(&rows, &mut tracker, &options, &mut IpcWriteContext::default())
+            .map_err(|e| StoreError {
+                kind: ErrorKind::Internal,
+                address: self.address.clone(),
+                message: format!("cannot encode rows for {tablet}: {e}"),
+            })?;
+        let tag = wire::BatchTag { tablet_id: tablet.get() };
+        let data = FlightData::from(batch).with_app_metadata(tag.encode_to_vec());
+        self.send(data).await
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Vec<RowsetSummary>> {
+        self.sender = None;
+        if self.descriptor.is_some() {
+            return Ok(Vec::new());
+        }
+        match self.reply.take() {
+            Some(reply) => reply.await.unwrap_or_else(|e| {
+                Err(StoreError {
+                    kind: ErrorKind::Internal,
+                    address: self.address.clone(),
+                    message: format!("the write task failed: {e}"),
+                })
+            }),
+            None => Err(self.failure().await),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Starting tasks: every task has a name, and its panic is logged with it.
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+use tracing::{Instrument, error, info_span};
+
+/// Starts `future` as a task. The caller owns it through the handle; a panic is logged under `name` before the handle
+/// reports it.
+pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let guard = PanicReport(name);
+    tokio::spawn(
+        async move {
+            let output = future.await;
+            std::mem::forget(guard);
+            output
+        }
+        .instrument(info_span!("task", name)),
+    )
+}
+
+/// Dropped in a panic, forgotten otherwise.
+struct PanicReport(&'static str);
+
+impl Drop for PanicReport {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!(task = self.0, "task panicked");
+        }
+    }
+}

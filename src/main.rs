@@ -1,0 +1,2 @@
+//! The `tarn` binary: parse arguments, start roles, exit codes.
+fn main() {}

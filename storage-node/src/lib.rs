@@ -1,0 +1,1 @@
+//! The storage role: tablet actors and the storage service.

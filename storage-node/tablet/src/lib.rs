@@ -1,0 +1,1 @@
+//! The tablet engine: rowsets, segments, indexes, versions.

@@ -25,6 +25,7 @@ pub mod membership;
 pub mod schema;
 pub mod storage;
 pub mod task;
+pub mod time;
 pub mod types;
 pub mod wire;
 

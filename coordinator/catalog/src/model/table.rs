@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
+use tarn_proto::time::TimeUnit;
 use tarn_proto::{ColumnId, DatabaseId, PartitionId, TableId, TableSchema};
 
 use super::Partition;
@@ -38,19 +39,6 @@ pub struct ColumnInfo {
     pub default: Option<DefaultValue>,
     /// The comment, or empty.
     pub comment: String,
-}
-
-/// Unit of `date_trunc` and `time_slice`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub enum TimeUnit {
-    Minute,
-    Hour,
-    Day,
-    Week,
-    Month,
-    Quarter,
-    Year,
 }
 
 /// An expression that a row's partition is computed by.

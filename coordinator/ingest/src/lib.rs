@@ -1,1 +1,26 @@
-//! Transactions and the tablet sink.
+//! Loading: transactions under labels, and the sink that brings rows to their tablets.
+//!
+//! ```text
+//!  Load::begin(label) ──► sink ──► RowRouter: row -> partition -> bucket -> tablet
+//!                          │        (partitions of expression tables are created on the way)
+//!                          └──────► one RowsetWriter for each storage node
+//!  Load::commit ──► Raft: versions assigned ──► publisher (leader) ──► storage nodes ──► Raft: visible
+//! ```
+//!
+//! It does not parse, plan or convert types: batches arrive in the table's declared arrow types (see [`coerce`]).
+
+pub mod catalog;
+pub mod coerce;
+pub mod error;
+pub mod load;
+pub mod metrics;
+pub mod partition_key;
+pub mod publisher;
+pub mod route;
+pub mod sink;
+
+pub use catalog::CatalogClient;
+pub use error::Error;
+pub use load::{Load, Outcome};
+pub use publisher::Publisher;
+pub use sink::TabletSink;

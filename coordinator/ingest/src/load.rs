@@ -1,0 +1,140 @@
+//! One load from its label to its outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tarn_catalog::{Operation, Response, TransactionState};
+use tarn_proto::storage::StorePool;
+use tarn_proto::{DatabaseId, NodeId, TableId, TxnId};
+
+use crate::{CatalogClient, Error, TabletSink, metrics};
+
+/// What became of a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The transaction.
+    pub txn: TxnId,
+    /// Its label.
+    pub label: String,
+    /// `VISIBLE` or `COMMITTED`; for a repeated label, where the first load is.
+    pub status: &'static str,
+    /// Rows loaded; 0 for a repeated label whose load is not visible.
+    pub rows: u64,
+    /// The label had been used before: nothing was loaded now.
+    pub repeated: bool,
+}
+
+/// What a load is to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The database that the label is unique in.
+    pub database: DatabaseId,
+    /// The table.
+    pub table: TableId,
+    /// The label; a generated one if `None`.
+    pub label: Option<String>,
+    /// The coordinator that runs the load, and the start of its process.
+    pub owner: (NodeId, String),
+    /// Longest time until commit; the leader aborts it later.
+    pub timeout: Duration,
+}
+
+/// A begun load: write to its [`Load::sink`], then [`Load::commit`] or [`Load::abort`].
+pub struct Load {
+    catalog: Arc<dyn CatalogClient>,
+    txn: TxnId,
+    label: String,
+    sink: TabletSink,
+}
+
+/// How a load begins.
+pub enum Begun {
+    /// Rows may be written.
+    New(Box<Load>),
+    /// The label has been used: this is what came of it.
+    Repeated(Outcome),
+}
+
+impl Load {
+    /// Takes the label. A label whose load was aborted may be used again.
+    pub async fn begin(catalog: Arc<dyn CatalogClient>, stores: StorePool, request: Request) -> Result<Begun, Error> {
+        let label = request.label.unwrap_or_else(|| format!("insert_{}", uuid::Uuid::new_v4()));
+        let operation = Operation::BeginTransaction {
+            database: request.database,
+            label: label.clone(),
+            table: request.table,
+            owner: request.owner,
+            timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        match catalog.propose(operation).await? {
+            Response::Begun(txn) => {
+                let sink = TabletSink::new(catalog.clone(), stores, request.table, txn);
+                Ok(Begun::New(Box::new(Self { catalog, txn, label, sink })))
+            }
+            Response::LabelUsed { txn, state } => {
+                let rows = if let TransactionState::Visible { rows, .. } = state { rows } else { 0 };
+                Ok(Begun::Repeated(Outcome { txn, label, status: state.name(), rows, repeated: true }))
+            }
+            _ => Err(Error::UnexpectedAnswer("BeginTransaction")),
+        }
+    }
+
+    /// Its transaction.
+    pub const fn txn(&self) -> TxnId {
+        self.txn
+    }
+
+    /// Where its rows go.
+    pub const fn sink(&self) -> &TabletSink {
+        &self.sink
+    }
+
+    /// Commits what was written and waits up to `wait` for it to be visible. After an error nothing of the load is or
+    /// will be visible, except [`Error::NotVisibleYet`], which says so. When the commit's own outcome cannot be learnt
+    /// (the leader went away), the label tells it: repeat the load under the same label.
+    pub async fn commit(self: Box<Self>, wait: Duration) -> Result<Outcome, Error> {
+        let (rows, writes) = match self.sink.finish().await {
+            Ok(finished) => finished,
+            Err(error) => {
+                self.abort(&error.to_string()).await;
+                return Err(error);
+            }
+        };
+        let mut changes = self.catalog.changes();
+        self.catalog.propose(Operation::CommitTransaction { txn: self.txn, writes }).await?;
+        let visible = tokio::time::timeout(wait, async {
+            loop {
+                let catalog = self.catalog.catalog();
+                match catalog.transactions.get(&self.txn).map(|t| &t.state) {
+                    Some(TransactionState::Committed { .. }) => {}
+                    // Finished transactions are forgotten after the label's retention only.
+                    _ => return true,
+                }
+                if changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+        });
+        match visible.await {
+            Ok(true) => {
+                metrics::loaded("visible", rows);
+                Ok(Outcome { txn: self.txn, label: self.label, status: "VISIBLE", rows, repeated: false })
+            }
+            _ => {
+                metrics::loaded("committed", rows);
+                Err(Error::NotVisibleYet { txn: self.txn })
+            }
+        }
+    }
+
+    /// Gives the load up; nothing of it stays. What cannot be reached now is cleaned up by the leader when the
+    /// transaction's time is over.
+    pub async fn abort(&self, reason: &str) {
+        metrics::loaded("aborted", 0);
+        let operation = Operation::AbortTransaction { txn: self.txn, reason: reason.to_owned() };
+        if let Err(error) = self.catalog.propose(operation).await {
+            tracing::warn!(txn = %self.txn, %error, "cannot abort now; the transaction will expire");
+        }
+        self.sink.abort().await;
+    }
+}

@@ -1,0 +1,1 @@
+//! Routing against brute force.

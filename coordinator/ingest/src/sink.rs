@@ -1,0 +1,206 @@
+//! The tablet sink: rows of one transaction to the storage nodes that hold their tablets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arrow::array::RecordBatch;
+use tarn_catalog::command::PartitionSpec;
+use tarn_catalog::{Bounds, Catalog, Operation, Relation, Table, TabletWrite};
+use tarn_proto::storage::{RowsetWriter, StorePool};
+use tarn_proto::wire::RowsetSummary;
+use tarn_proto::{NodeId, RowsetId, TableId, TabletId, TxnId};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::route::{RowRouter, Routing, partition_name};
+use crate::{CatalogClient, Error};
+
+/// Partitions that one load may create (StarRocks' `auto_partition_max_creation_number_per_load`).
+pub const MAX_CREATED_PARTITIONS: usize = 4096;
+
+/// Batches waiting for one storage node: overlaps routing with writing, and bounds memory to a few batches a node.
+const NODE_QUEUE: usize = 8;
+
+/// Times that a batch is routed anew after partitions were created for it. One is enough unless somebody drops them
+/// meanwhile.
+const ROUTE_ATTEMPTS: usize = 3;
+
+/// One transaction's way to its tablets. Tasks that produce rows share it, each with its own [`RowRouter`].
+pub struct TabletSink {
+    catalog: Arc<dyn CatalogClient>,
+    stores: StorePool,
+    table: TableId,
+    txn: TxnId,
+    /// Differs for each attempt, so that a node drops what an earlier attempt left.
+    load_id: String,
+    /// Opened when the first row for the node arrives.
+    writers: Mutex<HashMap<NodeId, NodeWriter>>,
+    created: AtomicUsize,
+    rows: AtomicU64,
+}
+
+struct NodeWriter {
+    queue: mpsc::Sender<(TabletId, RecordBatch)>,
+    task: JoinHandle<Result<Vec<RowsetSummary>, Error>>,
+}
+
+impl TabletSink {
+    /// A sink for `txn`, which loads `table`.
+    pub fn new(catalog: Arc<dyn CatalogClient>, stores: StorePool, table: TableId, txn: TxnId) -> Self {
+        Self {
+            catalog,
+            stores,
+            table,
+            txn,
+            load_id: uuid::Uuid::new_v4().to_string(),
+            writers: Mutex::default(),
+            created: AtomicUsize::new(0),
+            rows: AtomicU64::new(0),
+        }
+    }
+
+    /// A router for one producer, over the table as it is now.
+    pub fn router(&self) -> Result<RowRouter, Error> {
+        Ok(RowRouter::new(self.current_table(&self.catalog.catalog())?))
+    }
+
+    /// Sends a batch of the table's columns in declared types to its tablets, creating partitions where the table's
+    /// partition expression asks for it. Waits while storage nodes are behind.
+    pub async fn write(&self, router: &mut RowRouter, batch: &RecordBatch, first_row: u64) -> Result<(), Error> {
+        for _ in 0..ROUTE_ATTEMPTS {
+            match router.route(batch, first_row)? {
+                Routing::Done(routed) => {
+                    for (tablet, rows) in routed {
+                        self.send(tablet, rows).await?;
+                    }
+                    self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Routing::Missing(bounds) => router.refresh(self.create_partitions(bounds).await?),
+            }
+        }
+        Err(Error::UnexpectedAnswer("AddPartitions"))
+    }
+
+    /// Waits until every row is durable and returns what was written, rows in all first.
+    pub async fn finish(&self) -> Result<(u64, Vec<TabletWrite>), Error> {
+        let writers = std::mem::take(&mut *self.writers.lock().await);
+        let mut writes = Vec::new();
+        let mut tasks = Vec::new();
+        for writer in writers.into_values() {
+            drop(writer.queue);
+            tasks.push(writer.task);
+        }
+        for task in tasks {
+            writes.extend(joined(task).await?.into_iter().map(|summary| TabletWrite {
+                tablet: TabletId(summary.tablet_id),
+                rowset: RowsetId(summary.rowset_id),
+                rows: summary.rows,
+                bytes: summary.bytes,
+            }));
+        }
+        writes.sort_by_key(|w| w.tablet);
+        Ok((self.rows.load(Ordering::Relaxed), writes))
+    }
+
+    /// Stops writing and tells every node that got rows to forget them. Nodes that cannot be told clean up by
+    /// themselves when the transaction is gone from the catalog.
+    pub async fn abort(&self) {
+        let writers = std::mem::take(&mut *self.writers.lock().await);
+        let catalog = self.catalog.catalog();
+        for (node, writer) in writers {
+            writer.task.abort();
+            let Some(info) = catalog.nodes.get(&node) else { continue };
+            let Ok(store) = self.stores.get(node, &info.address) else { continue };
+            if let Err(reason) = store.abort(self.txn).await {
+                tracing::debug!(txn = %self.txn, %node, %reason, "storage node will clean up later");
+            }
+        }
+    }
+
+    fn current_table(&self, catalog: &Catalog) -> Result<Arc<Table>, Error> {
+        match catalog.relations.get(&self.table) {
+            Some(Relation::Table(table)) => Ok(table.clone()),
+            _ => Err(Error::TableGone(self.table)),
+        }
+    }
+
+    async fn create_partitions(&self, bounds: Vec<Bounds>) -> Result<Arc<Table>, Error> {
+        let table = self.current_table(&self.catalog.catalog())?;
+        if self.created.fetch_add(bounds.len(), Ordering::Relaxed) + bounds.len() > MAX_CREATED_PARTITIONS {
+            return Err(Error::TooManyPartitions { table: table.name.clone(), limit: MAX_CREATED_PARTITIONS });
+        }
+        let mut partitions: Vec<PartitionSpec> = Vec::with_capacity(bounds.len());
+        for bounds in bounds {
+            let taken = |name: &str| {
+                let other = table.partition(name).is_some_and(|p| p.bounds != bounds);
+                other || partitions.iter().any(|p| p.name.eq_ignore_ascii_case(name))
+            };
+            let name = partition_name(&bounds, taken);
+            partitions.push(PartitionSpec { name, bounds });
+        }
+        let operation = Operation::AddPartitions {
+            table: self.table,
+            partitions,
+            fail_if_exists: false,
+            placement: self.catalog.placement(),
+        };
+        self.catalog.propose(operation).await?;
+        self.current_table(&self.catalog.catalog())
+    }
+
+    async fn send(&self, tablet: TabletId, rows: RecordBatch) -> Result<(), Error> {
+        let catalog = self.catalog.catalog();
+        let table = self.current_table(&catalog)?;
+        let node = replica_of(&catalog, &table, tablet).ok_or(Error::TableGone(self.table))?;
+        let queue = self.writer(&catalog, node).await?;
+        if queue.send((tablet, rows)).await.is_ok() {
+            return Ok(());
+        }
+        // The writer has stopped: its own reason is better than ours.
+        match self.writers.lock().await.remove(&node) {
+            Some(writer) => Err(joined(writer.task).await.err().unwrap_or(Error::UnexpectedAnswer("write"))),
+            None => Err(Error::UnexpectedAnswer("write")),
+        }
+    }
+
+    async fn writer(
+        &self,
+        catalog: &Catalog,
+        node: NodeId,
+    ) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
+        let mut writers = self.writers.lock().await;
+        if let Some(writer) = writers.get(&node) {
+            return Ok(writer.queue.clone());
+        }
+        let address = &catalog.nodes.get(&node).ok_or(Error::UnknownNode(node))?.address;
+        let writer = self.stores.get(node, address)?.write(self.txn, &self.load_id).await?;
+        let (queue, batches) = mpsc::channel(NODE_QUEUE);
+        let task = tarn_proto::task::spawn("tablet-sink", drain(writer, batches));
+        writers.insert(node, NodeWriter { queue: queue.clone(), task });
+        Ok(queue)
+    }
+}
+
+/// Writes what arrives until every producer is done, then waits for durability.
+async fn drain(
+    mut writer: Box<dyn RowsetWriter>,
+    mut batches: mpsc::Receiver<(TabletId, RecordBatch)>,
+) -> Result<Vec<RowsetSummary>, Error> {
+    while let Some((tablet, rows)) = batches.recv().await {
+        writer.write(tablet, rows).await?;
+    }
+    Ok(writer.finish().await?)
+}
+
+async fn joined(task: JoinHandle<Result<Vec<RowsetSummary>, Error>>) -> Result<Vec<RowsetSummary>, Error> {
+    task.await.unwrap_or(Err(Error::UnexpectedAnswer("write")))
+}
+
+/// The node that writes a tablet.
+fn replica_of(catalog: &Catalog, table: &Table, tablet: TabletId) -> Option<NodeId> {
+    let owner = catalog.tablets.get(&tablet)?;
+    let partition = table.partitions.get(&owner.partition)?;
+    partition.tablets.get(owner.bucket as usize)?.replicas.first().copied()
+}

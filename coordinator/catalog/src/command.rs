@@ -11,6 +11,9 @@ use crate::model::{Bounds, ColumnInfo, Distribution, Partitioning, Role, TableMo
 /// Format version of encoded commands and responses.
 pub const ENCODING: u8 = 1;
 
+/// The greatest id of a coordinator. Coordinators' ids come from configuration, so other nodes' start above.
+pub const MAX_COORDINATOR_ID: NodeId = NodeId(1000);
+
 /// Names one attempt to change the catalog. A command that arrives twice under one id is applied once.
 pub type RequestId = u128;
 
@@ -66,7 +69,9 @@ pub enum Operation {
     InitializeCluster {
         cluster_id: String,
     },
-    /// Answers `Node`: the id the address and role had, the id asked for if it is free, or a new one.
+    /// Answers `Node`. A node that is registered under the id it asks for keeps it, also at a new address. Else it gets
+    /// the id that its address and role had, the id asked for if it is free, or a new one. Coordinators always get the id
+    /// they ask for; ids up to [`MAX_COORDINATOR_ID`] are theirs alone.
     RegisterNode {
         role: Role,
         address: String,
@@ -118,7 +123,8 @@ pub enum Operation {
         placement: Placement,
     },
     /// Answers `Partitions`, in order; a partition that exists with equal bounds is answered, not created again, unless
-    /// `fail_if_exists`.
+    /// `fail_if_exists`. Where rows choose partitions by expression, and unless `fail_if_exists`, a name that another
+    /// partition has gets a number appended: names of values that differ only by case or punctuation may be equal.
     AddPartitions {
         table: TableId,
         partitions: Vec<PartitionSpec>,
@@ -164,7 +170,7 @@ pub enum Operation {
         writes: Vec<TabletWrite>,
     },
     /// The storage nodes have published a committed transaction. Refused unless each of its partitions is at the version
-    /// before. Idempotent.
+    /// before; partitions dropped meanwhile do not count. Idempotent.
     MakeVisible {
         txn: TxnId,
     },

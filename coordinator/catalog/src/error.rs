@@ -1,7 +1,7 @@
 //! Why the catalog refuses a command. Part of the persisted response, so variants are only added.
 
 use serde::{Deserialize, Serialize};
-use tarn_proto::{ErrorKind, NodeId, TableId, TxnId};
+use tarn_proto::{ErrorKind, NodeId, PartitionId, TableId, TxnId, Version};
 
 /// A refused command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -19,9 +19,9 @@ pub enum Error {
     RelationExists(String),
     #[error("view `{0}` does not exist")]
     UnknownView(String),
-    #[error("`{0}` is a view: use DROP VIEW")]
+    #[error("`{0}` is a view where a table is wanted: to drop it, use DROP VIEW")]
     IsView(String),
-    #[error("`{0}` is a table: use DROP TABLE")]
+    #[error("`{0}` is a table where a view is wanted: to drop it, use DROP TABLE")]
     IsTable(String),
     #[error("partition `{partition}` of table `{table}` does not exist")]
     UnknownPartition { table: String, partition: String },
@@ -43,6 +43,10 @@ pub enum Error {
     TabletGone { txn: TxnId },
     #[error("invalid request: {0}")]
     Invalid(String),
+    #[error(
+        "transaction {txn} takes {version} of partition {partition}, which is at {visible}: the one before comes first"
+    )]
+    NotNextVersion { txn: TxnId, partition: PartitionId, version: Version, visible: Version },
 }
 
 impl Error {
@@ -59,7 +63,7 @@ impl Error {
             Self::DatabaseExists(_) | Self::RelationExists(_) | Self::PartitionExists { .. } => {
                 ErrorKind::AlreadyExists
             }
-            Self::NoStorageNode => ErrorKind::Unavailable,
+            Self::NoStorageNode | Self::NotNextVersion { .. } => ErrorKind::Unavailable,
             Self::IsView(_)
             | Self::IsTable(_)
             | Self::PartitionOverlap { .. }

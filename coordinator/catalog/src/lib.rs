@@ -17,7 +17,12 @@
 pub mod command;
 pub mod error;
 pub mod model;
+mod operations;
+mod read;
+mod snapshot;
 
 pub use command::{Command, Context, Operation, Response};
 pub use error::Error;
 pub use model::*;
+pub use operations::REMEMBERED_REQUESTS;
+pub use snapshot::SNAPSHOT_ENCODING;

@@ -14,9 +14,7 @@ use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TabletId, TxnId};
 
 pub use node::{Node, Role};
 pub use partition::{Bounds, Partition, Tablet};
-pub use table::{
-    ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, TableModel, View,
-};
+pub use table::{ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, TableModel, View};
 pub use transaction::{TabletWrite, Transaction, TransactionState};
 pub use value::Value;
 
@@ -40,6 +38,24 @@ pub enum Relation {
     Table(Arc<Table>),
     /// A named query.
     View(Arc<View>),
+}
+
+impl Relation {
+    /// Its id.
+    pub fn id(&self) -> TableId {
+        match self {
+            Self::Table(table) => table.id,
+            Self::View(view) => view.id,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Table(table) => &table.name,
+            Self::View(view) => &view.name,
+        }
+    }
 }
 
 /// Where a tablet belongs.
@@ -78,6 +94,8 @@ pub struct Catalog {
     pub transactions: OrdMap<TxnId, Arc<Transaction>>,
     /// Transaction by database and label.
     pub labels: OrdMap<(DatabaseId, Arc<str>), TxnId>,
+    /// Transactions that are committed and not visible yet, in commit order.
+    pub committed: Vector<TxnId>,
     /// Responses to the last commands, so that a command repeated after a lost answer is not applied twice.
     pub requests: OrdMap<RequestId, Response>,
     /// Keys of `requests`, oldest first.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tarn_proto::time::TimeUnit;
 use tarn_proto::{ColumnId, DatabaseId, PartitionId, TableId, TableSchema};
 
-use super::Partition;
+use super::{Partition, Tablet};
 
 /// How rows with equal keys relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +121,11 @@ impl Table {
     /// The partition with this name, compared without case.
     pub fn partition(&self, name: &str) -> Option<&Arc<Partition>> {
         self.partitions.values().find(|p| p.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Every tablet with its partition and its bucket in it, in order of both.
+    pub fn tablets(&self) -> impl Iterator<Item = (PartitionId, u32, &Tablet)> {
+        self.partitions.values().flat_map(|p| p.tablets.iter().zip(0..).map(|(tablet, bucket)| (p.id, bucket, tablet)))
     }
 }
 

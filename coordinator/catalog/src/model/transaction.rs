@@ -57,6 +57,8 @@ pub enum TransactionState {
     Visible {
         /// Rows it loaded.
         rows: u64,
+        /// The version it took of each partition it touched.
+        versions: BTreeMap<PartitionId, Version>,
         /// When, in milliseconds since 1970.
         visible_ms: u64,
     },

@@ -1,0 +1,152 @@
+//! Applying commands: one file per group of operations, each with its checks and its changes.
+//!
+//! ```text
+//!  cluster      InitializeCluster, RegisterNode, SetDraining, RemoveNode, ForgetTablets
+//!  database     CreateDatabase, DropDatabase, RenameDatabase
+//!  table        CreateTable, DropTable, RenameTable, TruncateTable
+//!  table_spec   what a table to be created must satisfy
+//!  partition    AddPartitions, DropPartition, RenamePartition
+//!  bounds       which partitions overlap
+//!  tablets      dealing tablets to storage nodes, and dropping them
+//!  view         CreateView, DropView
+//!  transaction  BeginTransaction to MakeVisible, AbortTransaction, ExpireTransactions
+//! ```
+//!
+//! An operation works on a copy of the catalog, which is O(1), and the copy takes the catalog's place only if the
+//! operation succeeds. So an operation may check and change in any order, and a refused one leaves nothing behind.
+
+mod bounds;
+mod cluster;
+mod database;
+mod partition;
+mod table;
+mod table_spec;
+mod tablets;
+mod transaction;
+mod view;
+
+use std::sync::Arc;
+
+use tarn_proto::{DatabaseId, TableId};
+
+use crate::command::{Command, Context, Operation, RequestId, Response};
+use crate::{Catalog, Database, Error, Relation, Table};
+
+/// How many responses are kept for commands that arrive again: minutes of commands under the heaviest load, and a
+/// proposer gives up a retry long before. Part of the state machine's definition, equal on every coordinator.
+pub const REMEMBERED_REQUESTS: usize = 4096;
+
+/// An operation's answer, or why it is refused.
+type Outcome = Result<Response, Error>;
+
+impl Catalog {
+    /// Applies a command. Equal catalogs, commands and contexts give equal catalogs and responses; it never panics. A
+    /// command that was applied before is answered as then, and a refused one changes nothing.
+    pub fn apply(&mut self, command: &Command, context: &Context) -> Response {
+        if let Some(response) = self.requests.get(&command.request_id) {
+            return response.clone();
+        }
+        let mut changed = self.clone();
+        let response = match changed.operate(&command.operation, context.now_ms) {
+            Ok(response) => {
+                *self = changed;
+                response
+            }
+            Err(error) => Response::Refused(error),
+        };
+        self.remember(command.request_id, response.clone());
+        response
+    }
+
+    fn remember(&mut self, request: RequestId, response: Response) {
+        self.requests.insert(request, response);
+        self.request_order.push_back(request);
+        while self.request_order.len() > REMEMBERED_REQUESTS {
+            if let Some(oldest) = self.request_order.pop_front() {
+                self.requests.remove(&oldest);
+            }
+        }
+    }
+
+    fn operate(&mut self, operation: &Operation, now_ms: u64) -> Outcome {
+        match operation {
+            Operation::InitializeCluster { cluster_id } => Ok(self.initialize_cluster(cluster_id)),
+            Operation::RegisterNode { role, address, node_id } => self.register_node(*role, address, *node_id, now_ms),
+            Operation::SetDraining { node, draining } => self.set_draining(*node, *draining),
+            Operation::RemoveNode { node } => self.remove_node(*node),
+            Operation::ForgetTablets { tablets } => Ok(self.forget_tablets(tablets)),
+            Operation::CreateDatabase { name, if_not_exists } => self.create_database(name, *if_not_exists, now_ms),
+            Operation::DropDatabase { name, if_exists } => self.drop_database(name, *if_exists),
+            Operation::RenameDatabase { name, new_name } => self.rename_database(name, new_name),
+            Operation::CreateTable { database, table, if_not_exists, placement } => {
+                self.create_table(*database, table, *if_not_exists, placement, now_ms)
+            }
+            Operation::DropTable { database, name, if_exists } => self.drop_table(*database, name, *if_exists),
+            Operation::RenameTable { database, name, new_name } => self.rename_table(*database, name, new_name),
+            Operation::TruncateTable { table, partitions, placement } => {
+                self.truncate_table(*table, partitions, placement, now_ms)
+            }
+            Operation::AddPartitions { table, partitions, fail_if_exists, placement } => {
+                self.add_partitions(*table, partitions, *fail_if_exists, placement, now_ms)
+            }
+            Operation::DropPartition { table, name, if_exists } => self.drop_partition(*table, name, *if_exists),
+            Operation::RenamePartition { table, name, new_name } => self.rename_partition(*table, name, new_name),
+            Operation::CreateView { .. } => self.create_view(operation),
+            Operation::DropView { database, name, if_exists } => self.drop_view(*database, name, *if_exists),
+            Operation::BeginTransaction { database, label, table, owner, timeout_ms } => {
+                self.begin_transaction(*database, label, *table, owner, *timeout_ms, now_ms)
+            }
+            Operation::CommitTransaction { txn, writes } => self.commit_transaction(*txn, writes, now_ms),
+            Operation::MakeVisible { txn } => self.make_visible(*txn, now_ms),
+            Operation::AbortTransaction { txn, reason } => self.abort_transaction(*txn, reason, now_ms),
+            Operation::ExpireTransactions { label_retention_ms } => {
+                Ok(self.expire_transactions(*label_retention_ms, now_ms))
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn existing_database(&self, id: DatabaseId) -> Result<&Arc<Database>, Error> {
+        self.databases.get(&id).ok_or_else(|| Error::UnknownDatabase(id.to_string()))
+    }
+
+    /// The table with this id, to be changed.
+    fn table_mut(&mut self, id: TableId) -> Result<&mut Table, Error> {
+        match self.relations.get_mut(&id) {
+            Some(Relation::Table(table)) => Ok(Arc::make_mut(table)),
+            Some(Relation::View(view)) => Err(Error::IsView(view.name.clone())),
+            None => Err(Error::TableGone(id)),
+        }
+    }
+
+    /// The table with this id, as it is.
+    fn existing_table(&self, id: TableId) -> Result<Arc<Table>, Error> {
+        match self.relations.get(&id) {
+            Some(Relation::Table(table)) => Ok(table.clone()),
+            Some(Relation::View(view)) => Err(Error::IsView(view.name.clone())),
+            None => Err(Error::TableGone(id)),
+        }
+    }
+
+    /// Refuses a name that a table or view has, and the empty name.
+    fn check_relation_name_is_free(&self, database: DatabaseId, name: &str) -> Result<(), Error> {
+        check_name("table or view", name)?;
+        match self.relation(database, name) {
+            Some(_) => Err(Error::RelationExists(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn insert_relation(&mut self, database: DatabaseId, relation: Relation) {
+        self.relation_names.insert((database, Arc::from(relation.name())), relation.id());
+        self.relations.insert(relation.id(), relation);
+    }
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    if name.is_empty() { Err(Error::Invalid(format!("the name of a {what} is empty"))) } else { Ok(()) }
+}

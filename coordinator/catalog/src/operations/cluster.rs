@@ -1,0 +1,101 @@
+//! The cluster's name and its nodes.
+
+use std::sync::Arc;
+
+use tarn_proto::{NodeId, TabletId};
+
+use super::Outcome;
+use crate::command::{MAX_COORDINATOR_ID, Response};
+use crate::{Catalog, Error, Node, Relation, Role};
+
+impl Catalog {
+    pub(super) fn initialize_cluster(&mut self, cluster_id: &str) -> Response {
+        Response::ClusterId(self.cluster_id.get_or_insert_with(|| Arc::from(cluster_id)).to_string())
+    }
+
+    pub(super) fn register_node(&mut self, role: Role, address: &str, asked: Option<NodeId>, now_ms: u64) -> Outcome {
+        let id = self.id_for_node(role, address, asked)?;
+        let node = match self.nodes.get(&id) {
+            Some(node) if node.address == address => return Ok(Response::Node(id)),
+            Some(node) => Node { address: address.to_owned(), ..Node::clone(node) },
+            None => Node { id, role, address: address.to_owned(), draining: false, registered_ms: now_ms },
+        };
+        self.nodes.insert(id, Arc::new(node));
+        Ok(Response::Node(id))
+    }
+
+    fn id_for_node(&mut self, role: Role, address: &str, asked: Option<NodeId>) -> Result<NodeId, Error> {
+        let holder = asked.and_then(|id| self.nodes.get(&id));
+        match asked {
+            // What a process calls itself counts for more than its address: addresses are given to other nodes in time,
+            // and its tablets are registered under the id.
+            Some(id) if holder.is_some_and(|node| node.role == role) => return Ok(id),
+            Some(id) if role == Role::Coordinator => {
+                return match holder {
+                    Some(node) => Err(Error::Invalid(format!(
+                        "node id {id} is that of the {} at {}: configure another id for the coordinator at {address}",
+                        node.role, node.address
+                    ))),
+                    None => Ok(id),
+                };
+            }
+            None if role == Role::Coordinator => {
+                return Err(Error::Invalid(format!("the coordinator at {address} does not say its node id")));
+            }
+            _ => {}
+        }
+        if let Some(node) = self.nodes.values().find(|n| n.role == role && n.address == address) {
+            return Ok(node.id);
+        }
+        if let Some(id) = asked
+            && id > MAX_COORDINATOR_ID
+            && holder.is_none()
+        {
+            return Ok(id);
+        }
+        self.last_id = self.last_id.max(MAX_COORDINATOR_ID.get());
+        loop {
+            let id = NodeId(self.next_id());
+            if !self.nodes.contains_key(&id) {
+                return Ok(id);
+            }
+        }
+    }
+
+    pub(super) fn set_draining(&mut self, id: NodeId, draining: bool) -> Outcome {
+        let node = self.nodes.get_mut(&id).ok_or(Error::UnknownNode(id))?;
+        Arc::make_mut(node).draining = draining;
+        Ok(Response::Done)
+    }
+
+    pub(super) fn remove_node(&mut self, id: NodeId) -> Outcome {
+        self.nodes.remove(&id).ok_or(Error::UnknownNode(id))?;
+        let tables = self.relations.values().filter_map(|relation| match relation {
+            Relation::Table(table) => Some(table),
+            Relation::View(_) => None,
+        });
+        let held = tables.flat_map(|table| table.tablets()).filter(|(_, _, t)| t.replicas.contains(&id)).count();
+        if held > 0 {
+            return Err(Error::NodeHoldsTablets { node: id, tablets: held });
+        }
+        // The files of dropped tablets are gone with the node.
+        let dropped: Vec<TabletId> =
+            self.dropped_tablets.iter().filter(|(_, nodes)| nodes.contains(&id)).map(|(t, _)| *t).collect();
+        for tablet in dropped {
+            if let Some(nodes) = self.dropped_tablets.get_mut(&tablet) {
+                nodes.retain(|n| *n != id);
+                if nodes.is_empty() {
+                    self.dropped_tablets.remove(&tablet);
+                }
+            }
+        }
+        Ok(Response::Done)
+    }
+
+    pub(super) fn forget_tablets(&mut self, tablets: &[TabletId]) -> Response {
+        for tablet in tablets {
+            self.dropped_tablets.remove(tablet);
+        }
+        Response::Done
+    }
+}

@@ -1,0 +1,134 @@
+//! Tables.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId};
+
+use super::partition::{Layout, unknown};
+use super::tablets::Dealer;
+use super::{Outcome, table_spec};
+use crate::command::{PartitionSpec, Response, TableSpec};
+use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, Table};
+
+impl Catalog {
+    pub(super) fn create_table(
+        &mut self,
+        database: DatabaseId,
+        spec: &TableSpec,
+        if_not_exists: bool,
+        placement: &[NodeId],
+        now_ms: u64,
+    ) -> Outcome {
+        self.existing_database(database)?;
+        if if_not_exists && let Some(Relation::Table(table)) = self.relation(database, &spec.name) {
+            return Ok(Response::Table(table.id));
+        }
+        self.check_relation_name_is_free(database, &spec.name)?;
+        table_spec::check(spec)?;
+        let id = TableId(self.next_id());
+        let mut table = Table {
+            id,
+            database,
+            name: spec.name.clone(),
+            model: spec.model,
+            schema: spec.schema.clone(),
+            columns: spec.columns.clone(),
+            keys: spec.keys.clone(),
+            explicit_sort_key: spec.explicit_sort_key,
+            partitioning: spec.partitioning.clone(),
+            distribution: spec.distribution.clone(),
+            properties: spec.properties.clone(),
+            comment: spec.comment.clone(),
+            partitions: OrdMap::new(),
+            created_ms: now_ms,
+        };
+        table.partitions = self.first_partitions(&table, &spec.partitions, placement, now_ms)?;
+        self.insert_relation(database, Relation::Table(Arc::new(table)));
+        Ok(Response::Table(id))
+    }
+
+    fn first_partitions(
+        &mut self,
+        table: &Table,
+        specs: &[PartitionSpec],
+        placement: &[NodeId],
+        now_ms: u64,
+    ) -> Result<OrdMap<PartitionId, Arc<Partition>>, Error> {
+        let whole = PartitionSpec { name: table.name.clone(), bounds: Bounds::All };
+        let specs = match table.partitioning {
+            Partitioning::None if specs.is_empty() => std::slice::from_ref(&whole),
+            _ => specs,
+        };
+        let mut dealer = Dealer::new(self, placement, table.id, 0)?;
+        let mut layout = Layout::new(table);
+        let mut partitions = OrdMap::new();
+        for spec in specs {
+            let bounds = layout.check_new(spec)?;
+            let buckets = table.distribution.buckets;
+            let partition = self.new_partition(table.id, &spec.name, bounds, buckets, &mut dealer, now_ms);
+            layout.insert(&partition);
+            partitions.insert(partition.id, Arc::new(partition));
+        }
+        Ok(partitions)
+    }
+
+    pub(super) fn drop_table(&mut self, database: DatabaseId, name: &str, if_exists: bool) -> Outcome {
+        self.existing_database(database)?;
+        match self.table(database, name) {
+            Ok(table) => self.drop_relation(table.id),
+            Err(Error::UnknownTable(_)) if if_exists => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Response::Done)
+    }
+
+    pub(super) fn rename_table(&mut self, database: DatabaseId, name: &str, new_name: &str) -> Outcome {
+        self.existing_database(database)?;
+        let mut table = Table::clone(&*self.table(database, name)?);
+        self.check_relation_name_is_free(database, new_name)?;
+        self.relation_names.remove(&(database, Arc::from(name)));
+        if table.partitioning == Partitioning::None {
+            // The one partition is named as the table.
+            for partition in table.partitions.clone().values().filter(|p| p.name == table.name) {
+                let renamed = Partition { name: new_name.to_owned(), ..Partition::clone(partition) };
+                table.partitions.insert(partition.id, Arc::new(renamed));
+            }
+        }
+        table.name = new_name.to_owned();
+        self.insert_relation(database, Relation::Table(Arc::new(table)));
+        Ok(Response::Done)
+    }
+
+    pub(super) fn truncate_table(
+        &mut self,
+        table: TableId,
+        names: &[String],
+        placement: &[NodeId],
+        now_ms: u64,
+    ) -> Outcome {
+        let table = self.existing_table(table)?;
+        let ids: BTreeSet<PartitionId> = if names.is_empty() {
+            table.partitions.keys().copied().collect()
+        } else {
+            let partition = |name: &String| table.partition(name).map(|p| p.id).ok_or_else(|| unknown(&table, name));
+            names.iter().map(partition).collect::<Result<_, _>>()?
+        };
+        if ids.is_empty() {
+            return Ok(Response::Done);
+        }
+        let mut dealer = Dealer::new(self, placement, table.id, 0)?;
+        for id in ids {
+            let Some(old) = table.partitions.get(&id) else { continue };
+            // A new id: versions of a partition never go back, and what is still being loaded is for the old one.
+            let buckets = old.tablets.len() as u32;
+            let new = self.new_partition(table.id, &old.name, old.bounds.clone(), buckets, &mut dealer, now_ms);
+            self.drop_tablets(old);
+            let partitions = &mut self.table_mut(table.id)?.partitions;
+            partitions.remove(&id);
+            partitions.insert(new.id, Arc::new(new));
+        }
+        Ok(Response::Done)
+    }
+}

@@ -96,7 +96,9 @@ fn coerce_column(array: &ArrayRef, column: &Column, first_row: u64) -> Result<Ar
             cast
         }
     };
-    if !column.nullable && let Some(row) = (0..cast.len()).find(|&row| cast.is_null(row)) {
+    if !column.nullable
+        && let Some(row) = (0..cast.len()).find(|&row| cast.is_null(row))
+    {
         return Err(fail(row, "is not allowed: the column is NOT NULL".to_owned()));
     }
     if let Some(max) = column.data_type.max_bytes() {

@@ -101,7 +101,13 @@ impl Load {
             }
         };
         let mut changes = self.catalog.changes();
-        self.catalog.propose(Operation::CommitTransaction { txn: self.txn, writes }).await?;
+        if let Err(error) = self.catalog.propose(Operation::CommitTransaction { txn: self.txn, writes }).await {
+            // A refusal is final. After a lost answer the commit may have gone through, and abort would be refused.
+            if !error.kind.is_retryable() {
+                self.abort(&error.to_string()).await;
+            }
+            return Err(error.into());
+        }
         let visible = tokio::time::timeout(wait, async {
             loop {
                 let catalog = self.catalog.catalog();

@@ -38,8 +38,7 @@ fn map_time(array: &ArrayRef, floor: impl Fn(i64) -> i64) -> ArrayRef {
     match array.data_type() {
         ArrowType::Date32 => {
             let days = array.as_primitive::<Date32Type>();
-            let floored: Date32Array =
-                days.unary(|d| floor(i64::from(d) * DAY_MICROS).div_euclid(DAY_MICROS) as i32);
+            let floored: Date32Array = days.unary(|d| floor(i64::from(d) * DAY_MICROS).div_euclid(DAY_MICROS) as i32);
             Arc::new(floored)
         }
         _ => {

@@ -9,7 +9,7 @@ use arrow::row::{RowConverter, SortField};
 use tarn_catalog::model::value::Value;
 use tarn_catalog::{Bounds, Partition, PartitionExpr, Partitioning, Table};
 use tarn_proto::bucket::{bucket_of, hash_rows};
-use tarn_proto::time::DAY_MICROS;
+use tarn_proto::time::{DAY_MICROS, TimeUnit};
 use tarn_proto::{DataType, TabletId};
 
 use crate::Error;
@@ -188,9 +188,7 @@ impl RowPartitions {
 fn new_bounds(partitioning: &Partitioning, key: &[Value]) -> Option<Bounds> {
     let Partitioning::Expression(exprs) = partitioning else { return None };
     let upper = |end: &dyn Fn(i64) -> i64| match key {
-        [Value::Date(days)] => {
-            Some(Value::Date(end(i64::from(*days) * DAY_MICROS).div_euclid(DAY_MICROS) as i32))
-        }
+        [Value::Date(days)] => Some(Value::Date(end(i64::from(*days) * DAY_MICROS).div_euclid(DAY_MICROS) as i32)),
         [Value::DateTime(micros)] => Some(Value::DateTime(end(*micros))),
         _ => None,
     };
@@ -206,28 +204,22 @@ fn new_bounds(partitioning: &Partitioning, key: &[Value]) -> Option<Bounds> {
 }
 
 /// The name of a partition that a load creates, as StarRocks names it: `p` and the key's values joined by `_`, times cut
-/// to what they need (`p20240229`, `p2024022912`, `p20240229_beijing`). Characters that names cannot hold become `_`;
-/// `taken` tells names that are in use, which get the lowest free number behind them.
-pub fn partition_name(bounds: &Bounds, taken: impl Fn(&str) -> bool) -> String {
+/// to the unit of their expression (`p202402` by month, `p2024022912` by hour, `p20240229_beijing`). Characters that names
+/// cannot hold become `_`; `taken` tells names that are in use, which get the lowest free number behind them.
+pub fn partition_name(partitioning: &Partitioning, bounds: &Bounds, taken: impl Fn(&str) -> bool) -> String {
     let key = match bounds {
         Bounds::All => &[][..],
         Bounds::Range { lower, .. } => lower.as_deref().unwrap_or_default(),
         Bounds::List(keys) => keys.first().map(Vec::as_slice).unwrap_or_default(),
     };
-    let parts: Vec<String> = key
-        .iter()
-        .map(|value| match value {
-            Value::Null => "NULL".to_owned(),
-            Value::Text(text) => text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect(),
-            Value::Int(i) if *i < 0 => format!("_{}", i.unsigned_abs()),
-            Value::DateTime(_) => {
-                let digits: String = value.to_string().chars().filter(char::is_ascii_digit).collect();
-                let kept = digits.trim_end_matches("00").len().max(8);
-                digits[..kept.next_multiple_of(2).min(digits.len())].to_owned()
-            }
-            _ => value.to_string().chars().filter(|c| c.is_alphanumeric()).collect(),
-        })
-        .collect();
+    let unit = |position: usize| match partitioning {
+        Partitioning::Expression(exprs) => match exprs.get(position)? {
+            PartitionExpr::DateTrunc(unit, _) | PartitionExpr::TimeSlice(_, unit, _) => Some(*unit),
+            PartitionExpr::Column(_) => None,
+        },
+        Partitioning::None | Partitioning::Range(_) => None,
+    };
+    let parts: Vec<String> = key.iter().enumerate().map(|(i, value)| name_part(value, unit(i))).collect();
     let name = format!("p{}", parts.join("_"));
     if !taken(&name) {
         return name;
@@ -235,6 +227,27 @@ pub fn partition_name(bounds: &Bounds, taken: impl Fn(&str) -> bool) -> String {
     (1u64..).map(|n| format!("{name}_{n}")).find(|name| !taken(name)).expect("numbers do not run out")
 }
 
+fn name_part(value: &Value, unit: Option<TimeUnit>) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Text(text) => text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect(),
+        Value::Boolean(_) => value.to_string(),
+        Value::Int(i) if *i < 0 => format!("_{}", i.unsigned_abs()),
+        Value::Int(i) => i.to_string(),
+        Value::Date(_) | Value::DateTime(_) => {
+            let mut digits: String = value.to_string().chars().filter(char::is_ascii_digit).collect();
+            digits.truncate(match unit {
+                Some(TimeUnit::Year) => 4,
+                Some(TimeUnit::Quarter | TimeUnit::Month) => 6,
+                Some(TimeUnit::Week | TimeUnit::Day) => 8,
+                Some(TimeUnit::Hour) => 10,
+                Some(TimeUnit::Minute) => 12,
+                Some(TimeUnit::Second) | None => usize::MAX,
+            });
+            digits
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use tarn_proto::{NodeId, RowsetId, TableId, TabletId, TxnId};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::route::{RowRouter, Routing, partition_name};
+use crate::route::{Routing, RowRouter, partition_name};
 use crate::{CatalogClient, Error};
 
 /// Partitions that one load may create (StarRocks' `auto_partition_max_creation_number_per_load`).
@@ -137,7 +137,7 @@ impl TabletSink {
                 let other = table.partition(name).is_some_and(|p| p.bounds != bounds);
                 other || partitions.iter().any(|p| p.name.eq_ignore_ascii_case(name))
             };
-            let name = partition_name(&bounds, taken);
+            let name = partition_name(&table.partitioning, &bounds, taken);
             partitions.push(PartitionSpec { name, bounds });
         }
         let operation = Operation::AddPartitions {
@@ -165,11 +165,7 @@ impl TabletSink {
         }
     }
 
-    async fn writer(
-        &self,
-        catalog: &Catalog,
-        node: NodeId,
-    ) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
+    async fn writer(&self, catalog: &Catalog, node: NodeId) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
         let mut writers = self.writers.lock().await;
         if let Some(writer) = writers.get(&node) {
             return Ok(writer.queue.clone());

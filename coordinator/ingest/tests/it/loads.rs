@@ -1,0 +1,194 @@
+//! What a user sees of loads.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Date32Array, Int32Array, RecordBatch};
+use tarn_catalog::command::PartitionSpec;
+use tarn_catalog::{Bounds, Operation, PartitionExpr, Partitioning, TransactionState};
+use tarn_ingest::load::{Begun, Request};
+use tarn_ingest::{CatalogClient, Error, Load, Outcome, Publisher};
+use tarn_proto::time::{TimeUnit, days_from_civil};
+use tarn_proto::{ColumnId, DatabaseId, NodeId, TableId};
+use tokio_util::sync::CancellationToken;
+
+use super::world::World;
+
+const LONG: Duration = Duration::from_secs(30);
+
+async fn begin(world: &Arc<World>, (database, table): (DatabaseId, TableId), label: &str) -> Begun {
+    let request =
+        Request { database, table, label: Some(label.to_owned()), owner: (NodeId(1), "start".into()), timeout: LONG };
+    Load::begin(world.clone(), world.stores(), request).await.unwrap()
+}
+
+async fn new_load(world: &Arc<World>, table: (DatabaseId, TableId), label: &str) -> Box<Load> {
+    match begin(world, table, label).await {
+        Begun::New(load) => load,
+        Begun::Repeated(outcome) => panic!("label used: {outcome:?}"),
+    }
+}
+
+async fn write(world: &Arc<World>, load: &Load, table: TableId, rows: Vec<(i32, i32)>) -> Result<(), Error> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.0))),
+        Arc::new(Date32Array::from_iter_values(rows.iter().map(|r| r.1))),
+    ];
+    let batch = RecordBatch::try_new(world.current(table).schema.to_arrow(), columns).unwrap();
+    let mut router = load.sink().router()?;
+    load.sink().write(&mut router, &batch, 1).await
+}
+
+fn publishing(world: &Arc<World>) -> CancellationToken {
+    let cancel = CancellationToken::new();
+    let publisher = Publisher::new(world.clone(), world.stores());
+    let stop = cancel.clone();
+    tarn_proto::task::spawn("publisher", async move { publisher.run(stop).await });
+    cancel
+}
+
+fn visible_rows(world: &World, table: TableId) -> u64 {
+    world.current(table).partitions.values().map(|p| p.rows).sum()
+}
+
+#[tokio::test]
+async fn a_load_is_visible_when_commit_returns() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 4);
+    let _publisher = publishing(&world);
+    let load = new_load(&world, table, "l1").await;
+    let txn = load.txn();
+    write(&world, &load, table.1, (0..100).map(|k| (k, 0)).collect()).await.unwrap();
+    assert_eq!(visible_rows(&world, table.1), 0);
+    let outcome = load.commit(LONG).await.unwrap();
+    assert_eq!(outcome, Outcome { txn, label: "l1".into(), status: "VISIBLE", rows: 100, repeated: false });
+    assert_eq!(visible_rows(&world, table.1), 100);
+}
+
+#[tokio::test]
+async fn a_repeated_label_returns_the_first_outcome() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 2);
+    let _publisher = publishing(&world);
+    let load = new_load(&world, table, "once").await;
+    write(&world, &load, table.1, vec![(1, 0), (2, 0)]).await.unwrap();
+    let first = load.commit(LONG).await.unwrap();
+    match begin(&world, table, "once").await {
+        Begun::Repeated(again) => assert_eq!(again, Outcome { repeated: true, ..first }),
+        Begun::New(_) => panic!("the label was used"),
+    }
+    assert_eq!(visible_rows(&world, table.1), 2);
+}
+
+#[tokio::test]
+async fn an_aborted_load_leaves_nothing_and_frees_its_label() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 2);
+    let _publisher = publishing(&world);
+    let load = new_load(&world, table, "again").await;
+    let txn = load.txn();
+    write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
+    load.abort("the source failed").await;
+    assert!(world.disk.aborted.lock().contains(&txn));
+    let load = new_load(&world, table, "again").await;
+    write(&world, &load, table.1, vec![(7, 0)]).await.unwrap();
+    load.commit(LONG).await.unwrap();
+    assert_eq!(visible_rows(&world, table.1), 1);
+}
+
+#[tokio::test]
+async fn a_storage_node_that_goes_away_fails_the_load_with_its_name() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 1);
+    let load = new_load(&world, table, "lost").await;
+    let txn = load.txn();
+    write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
+    world.disk.away.store(true, Ordering::SeqCst);
+    let second = write(&world, &load, table.1, vec![(2, 0)]).await;
+    let error = match second {
+        Err(error) => error,
+        Ok(()) => load.commit(LONG).await.unwrap_err(),
+    };
+    assert!(error.kind().is_retryable(), "{error}");
+    assert!(error.to_string().contains("in memory"), "{error}");
+    let state = world.catalog().transactions.get(&txn).unwrap().state.clone();
+    assert!(!matches!(state, TransactionState::Committed { .. } | TransactionState::Visible { .. }));
+}
+
+#[tokio::test]
+async fn a_committed_load_becomes_visible_when_its_node_is_back() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 2);
+    let load = new_load(&world, table, "slow").await;
+    write(&world, &load, table.1, vec![(1, 0), (2, 0), (3, 0)]).await.unwrap();
+    // No publisher runs: nothing can become visible.
+    let error = load.commit(Duration::from_millis(20)).await.unwrap_err();
+    assert!(matches!(error, Error::NotVisibleYet { .. }), "{error}");
+    assert_eq!(visible_rows(&world, table.1), 0);
+
+    world.disk.away.store(true, Ordering::SeqCst);
+    let _publisher = publishing(&world);
+    world.disk.away.store(false, Ordering::SeqCst);
+    let mut changes = world.changes();
+    let visible = async {
+        while visible_rows(&world, table.1) != 3 {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, visible).await.unwrap();
+}
+
+#[tokio::test]
+async fn loads_become_visible_in_commit_order() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 3);
+    for i in 0..20 {
+        let load = new_load(&world, table, &format!("l{i}")).await;
+        write(&world, &load, table.1, vec![(i, 0)]).await.unwrap();
+        load.commit(Duration::ZERO).await.unwrap_err();
+    }
+    // The disk asserts that each tablet gets its versions in order.
+    let _publisher = publishing(&world);
+    let mut changes = world.changes();
+    let visible = async {
+        while visible_rows(&world, table.1) != 20 {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, visible).await.unwrap();
+    let partition = world.current(table.1).partitions.values().next().unwrap().clone();
+    for tablet in &partition.tablets {
+        assert!(world.disk.published.lock().contains_key(&(tablet.id, partition.visible_version)));
+    }
+}
+
+#[tokio::test]
+async fn partitions_of_an_expression_are_created_by_the_load() {
+    let world = World::new();
+    let by_day = Partitioning::Expression(vec![PartitionExpr::DateTrunc(TimeUnit::Month, ColumnId(2))]);
+    let table = world.table(by_day, vec![], 2);
+    let _publisher = publishing(&world);
+    let load = new_load(&world, table, "months").await;
+    let day = |y, m, d| days_from_civil(y, m, d) as i32;
+    let rows = vec![(1, day(2024, 2, 29)), (2, day(2024, 3, 1)), (3, day(2024, 2, 1))];
+    write(&world, &load, table.1, rows).await.unwrap();
+    load.commit(LONG).await.unwrap();
+    let table = world.current(table.1);
+    let mut partitions: Vec<_> = table.partitions.values().map(|p| (p.name.as_str(), p.rows)).collect();
+    partitions.sort();
+    assert_eq!(partitions, [("p202402", 2), ("p202403", 1)]);
+}
+
+#[tokio::test]
+async fn a_partition_dropped_before_commit_fails_the_load() {
+    let world = World::new();
+    let all = PartitionSpec { name: "p0".into(), bounds: Bounds::Range { lower: None, upper: None } };
+    let table = world.table(Partitioning::Range(vec![ColumnId(1)]), vec![all], 1);
+    let load = new_load(&world, table, "gone").await;
+    write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
+    let drop = Operation::DropPartition { table: table.1, name: "p0".into(), if_exists: false };
+    world.apply(drop).unwrap();
+    let error = load.commit(LONG).await.unwrap_err();
+    assert!(error.to_string().contains("has been dropped"), "{error}");
+}

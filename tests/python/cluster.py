@@ -1,0 +1,256 @@
+"""Starts, kills and restarts real `tarn` processes on loopback."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import adbc_driver_flightsql.dbapi as flight_sql
+from adbc_driver_flightsql import DatabaseOptions
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path.home() / ".cache/tarn/target"))
+TARN = TARGET / "release" / "tarn"
+SSB_GEN = TARGET / "release" / "tarn-ssb-gen"
+
+# A server that is not up by then will not be.
+START_SECONDS = 60
+# Between two looks at a condition.
+POLL_SECONDS = 0.05
+
+
+def wait_for(what, condition, seconds=START_SECONDS):
+    """The condition's first true value; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    last = None
+    while True:
+        try:
+            value = condition()
+            if value:
+                return value
+            last = None
+        except Exception as error:  # the condition may fail while a node is away
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s; last error: {last!r}") from last
+        time.sleep(POLL_SECONDS)
+
+
+def free_port():
+    """A free port below the range that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randint(15000, 31000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def address():
+    return f"127.0.0.1:{free_port()}"
+
+
+class Node:
+    """One process."""
+
+    def __init__(self, folder, name, arguments, http, flight=None, grpc=None):
+        self.name, self.arguments, self.http, self.flight, self.grpc = name, arguments, http, flight, grpc
+        self.log = folder / f"{name}.log"
+        self.process = None
+
+    def start(self):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TARN_")}
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [str(TARN), *map(str, self.arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment,
+            )
+        return self
+
+    def ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+        try:
+            with urllib.request.urlopen(f"http://{self.http}/readyz", timeout=2) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def wait_ready(self):
+        deadline = time.monotonic() + START_SECONDS
+        while not self.ready():
+            assert time.monotonic() < deadline, f"{self.name} is not ready:\n{self.tail()}"
+            time.sleep(POLL_SECONDS)
+        return self
+
+    def kill(self):
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self):
+        """SIGTERM, and waits for the graceful end."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def tail(self, lines=40):
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+class Cluster:
+    """Some nodes, and clients of them."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.nodes = {}
+
+    @classmethod
+    def dev(cls, folder):
+        """Every role in one process."""
+        cluster = cls(folder)
+        flight, http, grpc = address(), address(), address()
+        cluster.nodes["dev"] = Node(
+            cluster.folder, "dev",
+            ["dev", "--data", cluster.folder / "data", "--flight", flight, "--http", http,
+             "--set", f"coordinator.listen={grpc}"],
+            http, flight, grpc,
+        )
+        return cluster.start()
+
+    @classmethod
+    def three(cls, folder, storage=2, compute=2):
+        """Three coordinators, storage nodes and compute nodes, each its own process."""
+        cluster = cls(folder)
+        coordinators = {i: address() for i in (1, 2, 3)}
+        seeds = list(coordinators.values())
+        for i, listen in coordinators.items():
+            flight = address()
+            cluster.add("coordinator", f"coordinator-{i}", {
+                "node_id": i, "listen": listen, "flight": flight,
+                "initial_voters": {str(k): v for k, v in coordinators.items()},
+            }, flight)
+        for i in range(1, storage + 1):
+            cluster.add("storage-node", f"storage-{i}", {"listen": address(), "coordinators": seeds})
+        for i in range(1, compute + 1):
+            cluster.add("compute-node", f"compute-{i}", {"listen": address(), "coordinators": seeds})
+        return cluster.start()
+
+    def add(self, role, name, settings, flight=None):
+        http = address()
+        data = self.folder / name
+        settings = {"http": http, "data": str(data), **settings}
+        lines, tables = [], []
+        for key, value in settings.items():
+            if isinstance(value, dict):
+                tables.append(f"[{key}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in value.items()))
+            else:
+                lines.append(f"{key} = {json.dumps(value)}")
+        file = self.folder / f"{name}.toml"
+        file.write_text("\n".join([*lines, *tables]) + "\n")
+        self.nodes[name] = Node(self.folder, name, [role, "--config", file], http, flight, settings["listen"])
+        return self.nodes[name]
+
+    def start(self):
+        for node in self.nodes.values():
+            if not node.running():
+                node.start()
+        for node in self.nodes.values():
+            node.wait_ready()
+        wait_for("the first statement", lambda: self.scalar("select 1") == 1)
+        return self
+
+    def stop(self):
+        for node in self.nodes.values():
+            if node.running():
+                node.process.terminate()
+        for node in self.nodes.values():
+            if node.process is not None:
+                try:
+                    node.process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    node.kill()
+
+    def kill_all(self):
+        for node in self.nodes.values():
+            if node.running():
+                node.process.kill()
+        for node in self.nodes.values():
+            node.process.wait()
+
+    def of_role(self, prefix):
+        return [node for name, node in self.nodes.items() if name.startswith(prefix)]
+
+    def entry(self):
+        """A running node that speaks Flight SQL."""
+        return next(node for node in self.nodes.values() if node.flight and node.running())
+
+    @property
+    def url(self):
+        return f"grpc://{self.entry().flight}"
+
+    def connect(self, node=None, database=None, **options):
+        flight = (node or self.entry()).flight
+        connection = flight_sql.connect(
+            f"grpc://{flight}",
+            db_kwargs={"username": "root", "password": "", DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(256 << 20), **options},
+            autocommit=True,
+        )
+        if database:
+            with connection.cursor() as cursor:
+                cursor.execute(f"use {database}")
+        return connection
+
+    def rows(self, sql, node=None, database=None):
+        with self.connect(node, database) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+
+    def scalar(self, sql, node=None, database=None):
+        return self.rows(sql, node, database)[0][0]
+
+    def run(self, *statements, node=None, database=None):
+        """Runs statements that return no rows."""
+        with self.connect(node, database) as connection, connection.cursor() as cursor:
+            for sql in statements:
+                cursor.execute(sql)
+
+    def status(self, node=None):
+        """`tarn admin status`."""
+        node = node or self.entry()
+        output = subprocess.run(
+            [str(TARN), "admin", "--coordinator", node.grpc, "status", "--json"],
+            check=True, capture_output=True, text=True, timeout=20,
+        )
+        return json.loads(output.stdout)
+
+    def leader(self):
+        """The coordinator that leads, as its followers agree."""
+        def find():
+            status = self.status()
+            name = f"coordinator-{status['leader_id']}"
+            return self.nodes[name] if self.nodes.get(name) and self.nodes[name].running() else None
+        return wait_for("a leader", find, 15)
+
+    def tails(self):
+        return "\n".join(f"---- {node.name}\n{node.tail()}" for node in self.nodes.values())
+
+
+def files(folder, pattern="*.parquet", **properties):
+    """A FILES() call."""
+    settings = {"path": f"file://{folder}/{pattern}", "format": "parquet", **properties}
+    return "FILES(" + ", ".join(f'"{k}" = "{v}"' for k, v in settings.items()) + ")"

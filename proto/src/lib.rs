@@ -11,6 +11,8 @@
 //!  channel  connect                              connections between nodes
 //!  bucket   hash_rows                            frozen, persisted: rows to buckets
 //!  error    ErrorKind                            what must the caller do?
+//!  segment  to_storage, from_storage            rows of a table <-> rows of a segment file
+//!  short_key  ShortKeyIndex                     key predicates to row ranges of a segment
 //!  storage  TabletStore, StorePool               a storage node as others see it: in process or by gRPC
 //!  membership  Agent                             registers a node and tells every coordinator that it lives
 //!  wire     generated from tarn/v1/*.proto
@@ -23,6 +25,8 @@ pub mod error;
 pub mod ids;
 pub mod membership;
 pub mod schema;
+pub mod segment;
+pub mod short_key;
 pub mod storage;
 pub mod task;
 pub mod time;

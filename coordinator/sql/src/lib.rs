@@ -1,1 +1,52 @@
-//! The SQL dialect: text to statements and back.
+//! The SQL dialect: text to [`Statement`]s and back. It knows syntax alone: whether a table exists or a property makes
+//! sense is the planner's business.
+//!
+//! The dialect is StarRocks': MySQL's quoting (backticks for names, both kinds of quotes for strings, backslash escapes)
+//! with the table model, partitions, buckets and properties of its DDL. Queries and expressions are parsed by
+//! `sqlparser`, the parser that DataFusion plans from; everything else is parsed here from the same tokens, so that every
+//! error has a line and a column.
+//!
+//! ```text
+//!  text --Tokenizer(TarnDialect)--> tokens --StatementParser--> Statement
+//!                                                |                 |
+//!                                     sqlparser::Parser            CreateTable --Display--> text (SHOW CREATE TABLE)
+//!                                     (queries, expressions)
+//!
+//!  dialect    TarnDialect: which tokens and expressions there are, casts to our types, lambdas
+//!  parser     one file per family of statements
+//!  statement  what statements say; `table` for CREATE TABLE and its parts
+//!  types      type names to `tarn_proto::DataType`
+//!  files      arguments of the FILES() table function
+//!  split      statements of an interactive shell's buffer
+//! ```
+
+mod dialect;
+mod error;
+mod files;
+mod keywords;
+mod name;
+mod parser;
+mod split;
+mod statement;
+mod table;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use dialect::TarnDialect;
+pub use error::ParseError;
+pub use files::{FILES, files_properties};
+pub use keywords::keywords;
+pub use name::{Ident, Literal, ObjectName, Position, quote_ident, quote_string};
+pub use parser::{parse, parse_one};
+pub use split::{Split, split, split_complete};
+pub use statement::{
+    CreateTableAsSelect, CreateView, DropPartitions, Insert, Scope, SetValue, SetVariable, Statement, ViewColumn,
+};
+pub use table::{
+    Bound, ColumnDef, CreateTable, Default, DistributedBy, Index, IntervalUnit, ListPartition, Model, ModelKind,
+    PartitionBy, PartitionDefs, PartitionExpr, Property, RangePartition,
+};
+pub use types::column_type;
+
+pub use sqlparser::ast;

@@ -1,0 +1,222 @@
+//! Which tokens and expressions there are.
+
+use std::any::TypeId;
+
+use sqlparser::ast::{
+    BinaryOperator, CastKind, Expr, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens,
+};
+use sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+use crate::types::parse_cast_type;
+
+/// StarRocks' dialect: MySQL's tokens, and every query and expression that DataFusion can plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TarnDialect;
+
+impl Dialect for TarnDialect {
+    /// MySQL where the parser asks: that gives `#` comments and the separator of `group_concat`.
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<MySqlDialect>()
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_' || ch == '@' || (!ch.is_ascii() && !ch.is_whitespace())
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        self.is_identifier_start(ch) || ch.is_ascii_digit() || ch == '$'
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '`'
+    }
+
+    fn identifier_quote_style(&self, _: &str) -> Option<char> {
+        Some('`')
+    }
+
+    fn supports_string_literal_backslash_escape(&self) -> bool {
+        true
+    }
+
+    fn ignores_wildcard_escapes(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_with_modifier(&self) -> bool {
+        true
+    }
+
+    fn supports_order_by_all(&self) -> bool {
+        true
+    }
+
+    fn supports_limit_comma(&self) -> bool {
+        true
+    }
+
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+
+    fn support_map_literal_syntax(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_replace(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_cross_join_constraint(&self) -> bool {
+        true
+    }
+
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+
+    fn supports_double_ampersand_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_bang_not_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_comment_optimizer_hint(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_single_quotes(&self) -> bool {
+        true
+    }
+
+    fn supports_data_type_signed_suffix(&self) -> bool {
+        true
+    }
+
+    fn supports_match_against(&self) -> bool {
+        true
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let [first, second, third] = parser.peek_tokens_ref();
+        match (&first.token, &second.token) {
+            (Token::Word(word), Token::LParen) if word.quote_style.is_none() => match word.keyword {
+                Keyword::CAST => Some(parse_cast(parser, CastKind::Cast)),
+                Keyword::TRY_CAST => Some(parse_cast(parser, CastKind::TryCast)),
+                _ => None,
+            },
+            // `x -> x + 1`, but not `document -> '$.path'`.
+            (Token::Word(_), Token::Arrow) if !matches!(third.token, Token::SingleQuotedString(_)) => {
+                Some(parse_lambda(parser))
+            }
+            (Token::LParen, Token::Word(_)) if is_lambda(parser) => Some(parse_lambda(parser)),
+            _ => None,
+        }
+    }
+
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        if parser.consume_token(&Token::DoubleColon) {
+            return Some(parse_cast_type(parser).map(|data_type| Expr::Cast {
+                kind: CastKind::DoubleColon,
+                expr: Box::new(expr.clone()),
+                data_type,
+                array: false,
+                format: None,
+            }));
+        }
+        if parser.parse_keyword(Keyword::DIV) {
+            let right = parser.parse_subexpr(self.prec_value(Precedence::MulDivModOp));
+            return Some(right.map(|right| Expr::BinaryOp {
+                left: Box::new(expr.clone()),
+                op: BinaryOperator::MyIntegerDivide,
+                right: Box::new(right),
+            }));
+        }
+        None
+    }
+}
+
+/// `CAST(expression AS type)`
+fn parse_cast(parser: &mut Parser, kind: CastKind) -> Result<Expr, ParserError> {
+    parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let expr = Box::new(parser.parse_expr()?);
+    parser.expect_keyword(Keyword::AS)?;
+    let data_type = parse_cast_type(parser)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Cast { kind, expr, data_type, array: false, format: None })
+}
+
+/// Whether `(a, b) ->` stands next.
+fn is_lambda(parser: &Parser) -> bool {
+    let mut n = 1;
+    while matches!(parser.peek_nth_token_ref(n).token, Token::Word(_)) {
+        match parser.peek_nth_token_ref(n + 1).token {
+            Token::Comma => n += 2,
+            Token::RParen => return parser.peek_nth_token_ref(n + 2).token == Token::Arrow,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// `x -> expression` or `(x, y) -> expression`
+fn parse_lambda(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let parameter =
+        |parser: &mut Parser| Ok(LambdaFunctionParameter { name: parser.parse_identifier()?, data_type: None });
+    let params = if parser.consume_token(&Token::LParen) {
+        let params = parser.parse_comma_separated(parameter)?;
+        parser.expect_token(&Token::RParen)?;
+        OneOrManyWithParens::Many(params)
+    } else {
+        OneOrManyWithParens::One(parameter(parser)?)
+    };
+    parser.expect_token(&Token::Arrow)?;
+    let body = Box::new(parser.parse_expr()?);
+    Ok(Expr::Lambda(LambdaFunction { params, body, syntax: LambdaSyntax::Arrow }))
+}

@@ -1,0 +1,194 @@
+//! What statements say.
+
+use sqlparser::ast;
+
+use crate::name::{Ident, Literal, ObjectName, Position};
+use crate::table::{CreateTable, PartitionDefs, Property};
+
+/// One statement.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // The fields' names are the words of the syntax shown.
+pub enum Statement {
+    /// `SELECT ..`, `WITH ..`, `VALUES ..`
+    Query(Box<ast::Query>),
+    /// `EXPLAIN [ANALYZE] [VERBOSE] statement`; the statement is a query or an `INSERT`.
+    Explain { analyze: bool, verbose: bool, statement: Box<Statement> },
+    /// `INSERT {INTO | OVERWRITE} ..`
+    Insert(Insert),
+
+    /// `CREATE DATABASE [IF NOT EXISTS] name [PROPERTIES (..)]`
+    CreateDatabase { if_not_exists: bool, name: Ident, properties: Vec<Property> },
+    /// `DROP DATABASE [IF EXISTS] name [FORCE]`
+    DropDatabase { if_exists: bool, name: Ident, force: bool },
+    /// `ALTER DATABASE name RENAME to`
+    RenameDatabase { name: Ident, to: Ident },
+
+    /// `CREATE TABLE ..`
+    CreateTable(Box<CreateTable>),
+    /// `CREATE TABLE name LIKE other`
+    CreateTableLike { if_not_exists: bool, name: ObjectName, like: ObjectName },
+    /// `CREATE TABLE .. AS query`
+    CreateTableAsSelect(CreateTableAsSelect),
+    /// `DROP TABLE [IF EXISTS] name [FORCE]`
+    DropTable { if_exists: bool, name: ObjectName, force: bool },
+    /// `TRUNCATE TABLE name [PARTITION (..)]`; without partitions the whole table.
+    TruncateTable { name: ObjectName, partitions: Vec<Ident> },
+    /// `ALTER TABLE name RENAME to`
+    RenameTable { name: ObjectName, to: Ident },
+    /// `ALTER TABLE table ADD PARTITION ..` or `ADD PARTITIONS START .. END .. EVERY ..`
+    AddPartitions { table: ObjectName, partitions: PartitionDefs, properties: Vec<Property> },
+    /// `ALTER TABLE table DROP PARTITION[S] ..`
+    DropPartitions(DropPartitions),
+    /// `ALTER TABLE table RENAME PARTITION name to`
+    RenamePartition { table: ObjectName, name: Ident, to: Ident },
+
+    /// `CREATE VIEW ..`
+    CreateView(CreateView),
+    /// `DROP VIEW [IF EXISTS] name`
+    DropView { if_exists: bool, name: ObjectName },
+
+    /// `USE [catalog.]database`, or `SET CATALOG catalog` (no database). At least one is there.
+    Use { catalog: Option<Ident>, database: Option<Ident> },
+    /// `SET a = 1, GLOBAL b = 2, ..`
+    Set(Vec<SetVariable>),
+
+    /// `SHOW DATABASES [FROM catalog] [LIKE 'pattern']`
+    ShowDatabases { catalog: Option<Ident>, like: Option<String> },
+    /// `SHOW [FULL] TABLES [FROM database] [LIKE 'pattern']`
+    ShowTables { full: bool, from: Option<ObjectName>, like: Option<String> },
+    /// `SHOW [FULL] COLUMNS FROM table [FROM database] [LIKE 'pattern']`
+    ShowColumns { full: bool, table: ObjectName, like: Option<String> },
+    /// `DESC table`
+    Describe { table: ObjectName },
+    /// `DESC FILES(..)`
+    DescribeFiles { properties: Vec<(String, String)> },
+    /// `SHOW CREATE TABLE table`
+    ShowCreateTable { table: ObjectName },
+    /// `SHOW CREATE VIEW view`
+    ShowCreateView { view: ObjectName },
+    /// `SHOW CREATE DATABASE database`
+    ShowCreateDatabase { database: Ident },
+    /// `SHOW PARTITIONS FROM table`
+    ShowPartitions { table: ObjectName },
+    /// `SHOW TABLETS FROM table [PARTITION (..)]` and `SHOW TABLET FROM ..`
+    ShowTablets { table: ObjectName, partitions: Vec<Ident> },
+    /// `SHOW COORDINATORS`, `SHOW FRONTENDS`
+    ShowCoordinators,
+    /// `SHOW COMPUTE NODES`
+    ShowComputeNodes,
+    /// `SHOW STORAGE NODES`, `SHOW BACKENDS`
+    ShowStorageNodes,
+    /// `SHOW [FULL] PROCESSLIST`
+    ShowProcesslist { full: bool },
+    /// `SHOW [GLOBAL | SESSION] VARIABLES [LIKE 'pattern']`
+    ShowVariables { scope: Scope, like: Option<String> },
+    /// `SHOW CATALOGS`
+    ShowCatalogs,
+    /// `SHOW WARNINGS`, `SHOW ERRORS`
+    ShowWarnings,
+
+    /// `KILL [CONNECTION] id` or `KILL QUERY id`
+    Kill { id: String, query: bool },
+}
+
+/// `INSERT {INTO | OVERWRITE} table [PARTITION (..)] [WITH LABEL label] [(columns)] {query | VALUES ..}`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    /// The target.
+    pub table: ObjectName,
+    /// Columns that are given, or empty for all in order.
+    pub columns: Vec<Ident>,
+    /// The load's label.
+    pub label: Option<Literal>,
+    /// Partitions that rows may go to, or empty for all.
+    pub partitions: Vec<Ident>,
+    /// Whether the rows replace what is there.
+    pub overwrite: bool,
+    /// The rows. In `VALUES` the word `DEFAULT` is an unquoted identifier expression.
+    pub source: Box<ast::Query>,
+}
+
+/// `CREATE TABLE [IF NOT EXISTS] name [(columns)] .. AS query`
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTableAsSelect {
+    /// Everything but columns, which are empty.
+    pub table: Box<CreateTable>,
+    /// Names for the query's columns, or empty to take its own.
+    pub columns: Vec<Ident>,
+    /// The rows.
+    pub query: Box<ast::Query>,
+}
+
+/// `ALTER TABLE table DROP PARTITION[S] [IF EXISTS] ..`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropPartitions {
+    /// The table.
+    pub table: ObjectName,
+    /// Whether it is no error that one is not there.
+    pub if_exists: bool,
+    /// At least one.
+    pub names: Vec<Ident>,
+    /// Whether the data cannot be recovered.
+    pub force: bool,
+}
+
+/// `CREATE [OR REPLACE] VIEW [IF NOT EXISTS] name [(columns)] [COMMENT ''] AS query`
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateView {
+    /// Whether an existing view is replaced.
+    pub or_replace: bool,
+    /// Whether an existing view is left as it is.
+    pub if_not_exists: bool,
+    /// The view.
+    pub name: ObjectName,
+    /// Names of the columns, or empty to take the query's.
+    pub columns: Vec<ViewColumn>,
+    /// The comment.
+    pub comment: Option<String>,
+    /// What it shows.
+    pub query: Box<ast::Query>,
+    /// The query as it was written.
+    pub query_text: String,
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewColumn {
+    /// Its name.
+    pub name: Ident,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// Whose variable it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This session's.
+    Session,
+    /// The default of sessions to come.
+    Global,
+    /// `@name`: the user's own.
+    User,
+}
+
+/// One assignment of `SET`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetVariable {
+    /// Whose.
+    pub scope: Scope,
+    /// The variable, as written, without `@` and scope. `SET NAMES x` sets `names`.
+    pub name: String,
+    /// Where the name stands.
+    pub at: Position,
+    /// Its new value.
+    pub value: SetValue,
+}
+
+/// The value of an assignment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SetValue {
+    /// A constant expression. Words like `ON` are identifiers.
+    Expr(Box<ast::Expr>),
+    /// The global value, or for a global variable the built-in one.
+    Default,
+}

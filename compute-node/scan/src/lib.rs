@@ -1,1 +1,38 @@
-//! Leaf sources: tablets and files, block cache, plan codec.
+//! Leaf sources of query plans: tablets and files, what they share (the block cache), how tablet scans travel between
+//! nodes, and how they are spread over compute nodes.
+//!
+//! Nothing here plans a query. The planner builds a [`TabletScan`] from a catalog snapshot and puts the plan that
+//! [`scan`] makes of it under its operators; DataFusion pushes projections, filters and limits into it.
+//!
+//! ```text
+//!  planner ── TabletScan ──► TabletSource (DataSource) ── TarnCodec ──► the same on a compute node
+//!                                │ open
+//!                                ▼
+//!                ScanContext: manifests, footers, block cache, StorePool
+//!                                │ morsels: (segment, row range)
+//!                                ▼
+//!                Vortex scan: filters evaluated on encoded data, then the projected columns
+//!
+//!  tablet/      TabletScan, TabletSource, morsels, the stream of a partition
+//!  cache        pieces of segments in memory; blocks of remote segments in memory and on disk
+//!  segment      one segment file: footer, reads through the cache
+//!  codec        tablet scans on the wire
+//!  distribute/  how many tasks, which tablets in which task, which worker runs it
+//!  files/       files as a source
+//! ```
+
+mod cache;
+mod codec;
+mod context;
+mod distribute;
+mod error;
+pub mod files;
+mod metrics;
+mod segment;
+mod tablet;
+
+pub use codec::TarnCodec;
+pub use context::{CacheConfig, ScanContext};
+pub use distribute::{TabletRouting, TabletScaleUp, TabletTaskCount, WorkerSet};
+pub use error::Error;
+pub use tablet::{Pruned, TabletRead, TabletScan, TabletSource, scan};

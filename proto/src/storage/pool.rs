@@ -22,6 +22,11 @@ impl StorePool {
         Self { local: Some((node, store)), remote: Arc::default() }
     }
 
+    /// Whether the store of `node` is in this process.
+    pub fn is_local(&self, node: NodeId) -> bool {
+        self.local.as_ref().is_some_and(|(local, _)| *local == node)
+    }
+
     /// The store of `node`, reached at `address` (`host:port`). Does not wait: a connection is made by the first call.
     pub fn get(&self, node: NodeId, address: &str) -> Result<Arc<dyn TabletStore>> {
         if let Some((local, store)) = &self.local

@@ -1,0 +1,152 @@
+//! What all scans of a process share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use foyer::{Cache, CacheBuilder};
+use prost::Message;
+use tarn_proto::storage::StorePool;
+use tarn_proto::wire::Manifest;
+use tarn_proto::{TabletId, Version};
+use vortex::VortexSessionDefault;
+use vortex::file::Footer;
+use vortex::io::session::RuntimeSessionExt;
+use vortex::session::VortexSession;
+use vortex_datafusion::convert::DefaultExpressionConverter;
+
+pub use crate::cache::CacheConfig;
+use crate::cache::{BlockCache, FileKey};
+use crate::error::Error;
+use crate::segment::{ReadError, SegmentFile};
+use crate::tablet::TabletRead;
+
+/// Memory for manifests: about a million segments without delete vectors.
+const MANIFEST_CACHE_BYTES: usize = 64 << 20;
+
+/// Memory for parsed footers.
+const FOOTER_CACHE_BYTES: usize = 128 << 20;
+
+/// What a footer weighs that does not tell.
+const UNKNOWN_FOOTER_BYTES: usize = 64 << 10;
+
+/// Connections, caches and the Vortex session of a process. Scans hold it; make one per process.
+pub struct ScanContext {
+    pool: StorePool,
+    session: VortexSession,
+    converter: DefaultExpressionConverter,
+    cache: Arc<BlockCache>,
+    manifests: Cache<(TabletId, Version), Arc<Manifest>>,
+    footers: Cache<FileKey, Footer>,
+}
+
+impl fmt::Debug for ScanContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScanContext").finish_non_exhaustive()
+    }
+}
+
+impl ScanContext {
+    /// Opens the block cache. Must run in a tokio runtime that lives as long as the context.
+    pub async fn new(pool: StorePool, cache: CacheConfig) -> Result<Arc<Self>, Error> {
+        let session = VortexSession::default().with_tokio();
+        Ok(Arc::new(Self {
+            pool,
+            converter: DefaultExpressionConverter::new(session.clone()),
+            session,
+            cache: Arc::new(BlockCache::open(&cache).await?),
+            manifests: CacheBuilder::new(MANIFEST_CACHE_BYTES)
+                .with_name("tarn-manifests")
+                .with_weighter(|_: &_, manifest: &Arc<Manifest>| manifest.encoded_len() + 64)
+                .build(),
+            footers: CacheBuilder::new(FOOTER_CACHE_BYTES)
+                .with_name("tarn-footers")
+                .with_weighter(|_: &_, footer: &Footer| footer.approx_byte_size().unwrap_or(UNKNOWN_FOOTER_BYTES))
+                .build(),
+        }))
+    }
+
+    /// The connections to storage nodes.
+    pub fn pool(&self) -> &StorePool {
+        &self.pool
+    }
+
+    /// The Vortex session that decodes segments.
+    pub fn session(&self) -> &VortexSession {
+        &self.session
+    }
+
+    pub(crate) fn converter(&self) -> &DefaultExpressionConverter {
+        &self.converter
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<BlockCache> {
+        &self.cache
+    }
+
+    /// The manifests of `tablets`, in order. What is not cached is asked for with one call per storage node.
+    pub(crate) async fn manifests(&self, tablets: &[TabletRead]) -> Result<Vec<Arc<Manifest>>, Error> {
+        let mut found: Vec<Option<Arc<Manifest>>> =
+            tablets.iter().map(|t| self.manifests.get(&(t.tablet, t.version)).map(|e| e.value().clone())).collect();
+        let mut missing: Vec<usize> = (0..tablets.len()).filter(|i| found[*i].is_none()).collect();
+        missing.sort_by(|a, b| {
+            tablets[*a].node.cmp(&tablets[*b].node).then(tablets[*a].address.cmp(&tablets[*b].address))
+        });
+        let calls = missing
+            .chunk_by(|a, b| tablets[*a].node == tablets[*b].node && tablets[*a].address == tablets[*b].address)
+            .map(|group| self.fetch_manifests(tablets, group));
+        for (index, manifest) in futures::future::try_join_all(calls).await?.into_iter().flatten() {
+            self.manifests.insert((tablets[index].tablet, tablets[index].version), manifest.clone());
+            found[index] = Some(manifest);
+        }
+        found
+            .into_iter()
+            .zip(tablets)
+            .map(|(manifest, tablet)| manifest.ok_or_else(|| wrong(tablet.tablet, "the storage node left it out")))
+            .collect()
+    }
+
+    async fn fetch_manifests(
+        &self,
+        tablets: &[TabletRead],
+        group: &[usize],
+    ) -> Result<Vec<(usize, Arc<Manifest>)>, Error> {
+        let first = &tablets[group[0]];
+        let store = self.pool.get(first.node, &first.address)?;
+        let request: Vec<_> = group.iter().map(|i| (tablets[*i].tablet, tablets[*i].version)).collect();
+        let manifests = store.manifests(&request).await?;
+        if manifests.len() != group.len() {
+            return Err(wrong(first.tablet, "the storage node answered for other tablets"));
+        }
+        group
+            .iter()
+            .zip(manifests)
+            .map(|(index, manifest)| {
+                let tablet = &tablets[*index];
+                if manifest.tablet_id == tablet.tablet.get() && manifest.version == tablet.version.get() {
+                    Ok((*index, Arc::new(manifest)))
+                } else {
+                    Err(wrong(tablet.tablet, "the storage node answered for another tablet or version"))
+                }
+            })
+            .collect()
+    }
+
+    /// Forgets a manifest whose rowsets are gone.
+    pub(crate) fn forget_manifest(&self, tablet: TabletId, version: Version) {
+        self.manifests.remove(&(tablet, version));
+    }
+
+    /// The footer of a segment file.
+    pub(crate) async fn footer(&self, file: &SegmentFile) -> Result<Footer, ReadError> {
+        if let Some(entry) = self.footers.get(&file.key) {
+            return Ok(entry.value().clone());
+        }
+        let footer = file.footer(&self.cache, &self.session).await?;
+        self.footers.insert(file.key, footer.clone());
+        Ok(footer)
+    }
+}
+
+fn wrong(tablet: TabletId, reason: &str) -> Error {
+    Error::Manifest { tablet, reason: reason.to_owned() }
+}

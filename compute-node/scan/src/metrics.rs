@@ -1,0 +1,26 @@
+//! Process-wide metrics of the scan layer. Per-query metrics are in the plan (`EXPLAIN ANALYZE`).
+//!
+//! | metric | unit | meaning |
+//! |---|---|---|
+//! | `tarn_scan_cache_hit_bytes_total` | bytes | served from the memory cache |
+//! | `tarn_scan_read_bytes_total` | bytes | read from storage nodes (or the disk cache); label `from`: local, remote |
+//! | `tarn_scan_rows_total` | rows | returned by tablet scans |
+//! | `tarn_scan_segments_pruned_total` | segments | not read, because statistics or the sort key exclude them |
+
+use metrics::counter;
+
+pub(crate) fn cache_hit(bytes: usize) {
+    counter!("tarn_scan_cache_hit_bytes_total").increment(bytes as u64);
+}
+
+pub(crate) fn read(local: bool, bytes: usize) {
+    counter!("tarn_scan_read_bytes_total", "from" => if local { "local" } else { "remote" }).increment(bytes as u64);
+}
+
+pub(crate) fn rows(rows: usize) {
+    counter!("tarn_scan_rows_total").increment(rows as u64);
+}
+
+pub(crate) fn segment_pruned() {
+    counter!("tarn_scan_segments_pruned_total").increment(1);
+}

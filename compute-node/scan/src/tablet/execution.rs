@@ -1,0 +1,364 @@
+//! One run of a scan, shared by its output partitions.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::Field;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::stream::{self, BoxStream, Stream};
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+use roaring::{RoaringBitmap, RoaringTreemap};
+use tarn_proto::storage::{SegmentKey, StoreError};
+use tarn_proto::{ErrorKind, RowsetId};
+use tokio::sync::OnceCell;
+use vortex::array::VortexSessionExecute;
+use vortex::arrow::ArrowSessionExt;
+use vortex::dtype::{DType, Nullability};
+use vortex::error::{VortexError, VortexResult};
+use vortex::expr::{Expression, and_collect, get_item, pack, root};
+use vortex::file::VortexFile;
+use vortex::layout::LayoutReader;
+use vortex::layout::scan::scan_builder::ScanBuilder;
+use vortex::layout::segments::SharedSegmentSource;
+use vortex::scan::selection::Selection;
+
+use super::columns::Output;
+use super::key_range::KeyRange;
+use super::morsel::{self, Morsel};
+use super::{TabletRead, TabletSource, pushdown};
+use crate::cache::FileKey;
+use crate::error::Error;
+use crate::metrics;
+use crate::segment::{Pieces, ReadError, ReadMetrics, SegmentFile};
+
+/// Splits of a morsel in flight in one output partition: enough to read ahead while one is decoded.
+const READ_AHEAD: usize = 4;
+
+/// State that the output partitions of one run share.
+pub(crate) struct Execution {
+    source: TabletSource,
+    /// Whether any partition may take any morsel. Otherwise each has its share.
+    shared: bool,
+    planned: OnceCell<Planned>,
+    /// Rows that may still be returned.
+    budget: Option<AtomicU64>,
+    failure: Arc<OnceLock<StoreError>>,
+    pruned: Count,
+}
+
+struct Planned {
+    segments: Vec<Segment>,
+    /// One queue, or one for each partition.
+    queues: Vec<Mutex<VecDeque<Morsel>>>,
+}
+
+struct Segment {
+    tablet: TabletRead,
+    rowset: RowsetId,
+    file: SegmentFile,
+    deleted: Option<RoaringTreemap>,
+    opened: OnceCell<Opened>,
+}
+
+/// A segment whose footer is known.
+struct Opened {
+    file: VortexFile,
+    reader: Arc<dyn LayoutReader>,
+    output: Output,
+}
+
+impl Opened {
+    fn has(&self, name: &str) -> bool {
+        has_column(self.file.dtype(), name)
+    }
+}
+
+impl Execution {
+    pub fn new(source: &TabletSource, shared: bool) -> Self {
+        Self {
+            pruned: MetricBuilder::new(&source.metrics).global_counter("segments_pruned"),
+            budget: source.limit.map(|limit| AtomicU64::new(limit as u64)),
+            source: source.clone(),
+            shared,
+            planned: OnceCell::new(),
+            failure: Arc::default(),
+        }
+    }
+
+    /// The rows of an output partition.
+    pub fn open(self: Arc<Self>, partition: usize) -> SendableRecordBatchStream {
+        let schema = self.source.output.clone();
+        let baseline = BaselineMetrics::new(&self.source.metrics, partition);
+        let reads = ReadMetrics {
+            bytes_read: MetricBuilder::new(&self.source.metrics).counter("bytes_read", partition),
+            bytes_cached: MetricBuilder::new(&self.source.metrics).counter("bytes_cached", partition),
+        };
+        let mut rows = Partition { execution: self, partition, reads, current: None }.rows();
+        let metered = stream::poll_fn(move |cx| {
+            let timer = baseline.elapsed_compute().timer();
+            let polled = rows.poll_next_unpin(cx);
+            timer.done();
+            baseline.record_poll(polled)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, metered))
+    }
+
+    async fn planned(&self) -> Result<&Planned> {
+        self.planned.get_or_try_init(|| self.plan()).await
+    }
+
+    async fn plan(&self) -> Result<Planned> {
+        let source = &self.source;
+        let manifests = source.context.manifests(&source.tablets).await?;
+        let keys = KeyRange::of(&source.schema, &source.filters);
+        let mut segments = Vec::new();
+        let mut ranges = Vec::new();
+        for (tablet, manifest) in source.tablets.iter().zip(manifests) {
+            let store = source.context.pool().get(tablet.node, &tablet.address).map_err(Error::from)?;
+            for rowset in &manifest.rowsets {
+                for segment in &rowset.segments {
+                    let key =
+                        SegmentKey { tablet: tablet.tablet, rowset: RowsetId(rowset.id), segment: segment.number };
+                    segments.push(Segment {
+                        tablet: tablet.clone(),
+                        rowset: key.rowset,
+                        file: SegmentFile {
+                            key: FileKey { segment: key, checksum: segment.checksum },
+                            bytes: segment.bytes,
+                            store: store.clone(),
+                            local: source.context.pool().is_local(tablet.node),
+                        },
+                        deleted: delete_vector(tablet, &segment.delete_vector)?,
+                        opened: OnceCell::new(),
+                    });
+                    let rows = match &keys {
+                        Some(keys) => keys.rows(&segment.short_key_index, segment.rows),
+                        None => 0..segment.rows,
+                    };
+                    if rows.is_empty() && segment.rows > 0 {
+                        self.pruned.add(1);
+                        metrics::segment_pruned();
+                    }
+                    ranges.push(rows);
+                }
+            }
+        }
+        let mut morsels = morsel::cut(&ranges, source.partitions);
+        if let Some(limit) = source.limit
+            && source.filters.is_empty()
+        {
+            morsel::truncate(&mut morsels, limit as u64, |m| segments[m.segment].live(m));
+        }
+        let shares = if self.shared { vec![morsels] } else { morsel::deal(morsels, source.partitions) };
+        Ok(Planned { segments, queues: shares.into_iter().map(|share| Mutex::new(share.into())).collect() })
+    }
+
+    fn failed(&self, segment: &Segment, error: VortexError) -> DataFusionError {
+        match self.failure.get() {
+            Some(store) => self.store_failed(segment, store.clone()),
+            None => Error::Segment {
+                tablet: segment.tablet.tablet,
+                rowset: segment.rowset,
+                segment: segment.file.key.segment.segment,
+                source: error,
+            },
+        }
+        .into()
+    }
+
+    fn store_failed(&self, segment: &Segment, error: StoreError) -> Error {
+        if error.kind != ErrorKind::NotFound {
+            return Error::Store(error);
+        }
+        self.source.context.forget_manifest(segment.tablet.tablet, segment.tablet.version);
+        Error::Superseded { tablet: segment.tablet.tablet, source: error }
+    }
+
+    async fn open_segment(&self, segment: &Segment, reads: &ReadMetrics) -> Result<Opened> {
+        let context = &self.source.context;
+        let footer = context.footer(&segment.file).await.map_err(|error| match error {
+            ReadError::Store(error) => self.store_failed(segment, error).into(),
+            ReadError::Format(error) => self.failed(segment, error),
+        })?;
+        let pieces = SharedSegmentSource::new(Pieces {
+            file: segment.file.clone(),
+            specs: footer.segment_map().clone(),
+            cache: context.cache().clone(),
+            metrics: reads.clone(),
+            failure: self.failure.clone(),
+        });
+        let file = VortexFile::new(footer, Arc::new(pieces), context.session().clone());
+        let reader = file.layout_reader().map_err(|e| self.failed(segment, e))?;
+        let columns: Vec<_> = self.source.projection.iter().map(|i| self.source.schema.columns[*i].clone()).collect();
+        let output = Output::new(self.source.output.clone(), &columns, |name| has_column(file.dtype(), name));
+        Ok(Opened { file, reader, output })
+    }
+
+    /// The filters as they are now.
+    fn filter(&self, opened: &Opened) -> Result<Option<Expression>> {
+        let TabletSource { context, schema, filters, .. } = &self.source;
+        let mut conjuncts = Vec::with_capacity(filters.len());
+        for filter in filters {
+            if pushdown::is_dynamic(filter) {
+                conjuncts.extend(pushdown::current(context, schema, filter, |name| opened.has(name))?);
+                continue;
+            }
+            let native = pushdown::native(context, schema, filter, |name| opened.has(name));
+            conjuncts.push(native.ok_or_else(|| {
+                DataFusionError::Internal(format!("a scan of `{}` accepted the filter {filter}", self.source.table))
+            })?);
+        }
+        Ok(and_collect(conjuncts))
+    }
+
+    /// The batches of a morsel, before the limit.
+    async fn read(self: &Arc<Self>, morsel: &Morsel, reads: &ReadMetrics) -> Result<Batches> {
+        let segment = &self.planned().await?.segments[morsel.segment];
+        if self.source.filters.is_empty() && self.source.projection.is_empty() {
+            let rows = RecordBatchOptions::new().with_row_count(Some(segment.live(morsel) as usize));
+            let batch = RecordBatch::try_new_with_options(self.source.output.clone(), Vec::new(), &rows)?;
+            return Ok(stream::iter([Ok(batch)]).boxed());
+        }
+        let opened = segment.opened.get_or_try_init(|| self.open_segment(segment, reads)).await?;
+        let filter = self.filter(opened)?;
+        if let Some(filter) = &filter
+            && opened.file.can_prune(filter).map_err(|e| self.failed(segment, e))?
+        {
+            self.pruned.add(1);
+            metrics::segment_pruned();
+            return Ok(stream::empty().boxed());
+        }
+        let splits = self.splits(morsel, segment, opened, filter).map_err(|e| self.failed(segment, e))?;
+        let execution = self.clone();
+        let index = morsel.segment;
+        Ok(stream::iter(splits)
+            .buffered(READ_AHEAD)
+            .map_err(move |error| match execution.planned.get() {
+                Some(planned) => execution.failed(&planned.segments[index], error),
+                None => DataFusionError::Internal(error.to_string()),
+            })
+            .try_filter_map(|batch| std::future::ready(Ok(batch)))
+            .boxed())
+    }
+
+    fn splits(
+        self: &Arc<Self>,
+        morsel: &Morsel,
+        segment: &Segment,
+        opened: &Opened,
+        filter: Option<Expression>,
+    ) -> VortexResult<Vec<futures::future::BoxFuture<'static, VortexResult<Option<RecordBatch>>>>> {
+        let session = self.source.context.session().clone();
+        let dtype = opened.file.dtype();
+        let read = opened.output.read();
+        let columns = read.iter().map(|f| (f.name().clone(), get_item(f.name().as_str(), root())));
+        let projection = pack(columns, Nullability::NonNullable).bind(dtype)?.optimize_recursive()?;
+        let filter = filter.map(|f| f.bind(dtype)?.optimize_recursive()).transpose()?;
+        let target = Field::new_struct("", read.to_vec(), false);
+        let (execution, index) = (self.clone(), morsel.segment);
+        ScanBuilder::new(session.clone(), opened.reader.clone())
+            .with_projection(projection)
+            .with_some_filter(filter)
+            .with_row_range(morsel.rows.clone())
+            .with_selection(segment.deleted.clone().map_or(Selection::All, Selection::ExcludeRoaring))
+            .map(move |chunk| {
+                let mut ctx = session.create_execution_ctx();
+                let arrow = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
+                let opened = execution.planned.get().and_then(|p| p.segments[index].opened.get());
+                let output = &opened.ok_or_else(|| vortex::error::vortex_err!("the segment is not open"))?.output;
+                Ok(output.batch(arrow.as_struct())?)
+            })
+            .build()
+    }
+
+    /// Takes rows from the budget and cuts the batch to what is granted.
+    fn grant(&self, batch: RecordBatch) -> Option<RecordBatch> {
+        let Some(budget) = &self.budget else { return Some(batch) };
+        let rows = batch.num_rows() as u64;
+        let before = budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(rows)))
+            .unwrap_or_else(|left| left);
+        match before.min(rows) {
+            0 => None,
+            granted if granted == rows => Some(batch),
+            granted => Some(batch.slice(0, granted as usize)),
+        }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.load(Ordering::Relaxed) == 0)
+    }
+}
+
+type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// What an output partition is doing.
+struct Partition {
+    execution: Arc<Execution>,
+    partition: usize,
+    reads: ReadMetrics,
+    current: Option<Batches>,
+}
+
+impl Partition {
+    fn rows(self) -> impl Stream<Item = Result<RecordBatch>> + Send + Unpin {
+        Box::pin(stream::try_unfold(self, |mut partition| async move {
+            Ok(partition.next().await?.map(|batch| (batch, partition)))
+        }))
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if self.execution.is_exhausted() {
+                return Ok(None);
+            }
+            if let Some(batches) = &mut self.current {
+                match batches.next().await.transpose()? {
+                    None => self.current = None,
+                    Some(batch) if batch.num_rows() == 0 => {}
+                    Some(batch) => {
+                        let batch = self.execution.grant(batch);
+                        metrics::rows(batch.as_ref().map_or(0, RecordBatch::num_rows));
+                        return Ok(batch);
+                    }
+                }
+                continue;
+            }
+            let planned = self.execution.planned().await?;
+            let morsel = planned.queues[self.partition % planned.queues.len()].lock().pop_front();
+            match morsel {
+                None => return Ok(None),
+                Some(morsel) => self.current = Some(self.execution.read(&morsel, &self.reads).await?),
+            }
+        }
+    }
+}
+
+impl Segment {
+    /// Rows of a morsel that are not deleted.
+    fn live(&self, morsel: &Morsel) -> u64 {
+        let rows = morsel.rows.end - morsel.rows.start;
+        self.deleted.as_ref().map_or(rows, |deleted| rows - deleted.range_cardinality(morsel.rows.clone()))
+    }
+}
+
+fn delete_vector(tablet: &TabletRead, bytes: &[u8]) -> Result<Option<RoaringTreemap>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let bitmap = RoaringBitmap::deserialize_from(bytes).map_err(|error| Error::Manifest {
+        tablet: tablet.tablet,
+        reason: format!("damaged delete vector: {error}"),
+    })?;
+    Ok(Some(RoaringTreemap::from_bitmaps([(0, bitmap)])))
+}
+
+fn has_column(dtype: &DType, name: &str) -> bool {
+    dtype.as_struct_fields_opt().is_some_and(|fields| fields.find(name).is_some())
+}

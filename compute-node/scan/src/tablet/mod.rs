@@ -1,0 +1,88 @@
+//! Reading tablets at a version.
+//!
+//! The output partitions of a scan share one queue of morsels (row ranges of segments), so that a large tablet keeps
+//! all of them busy. A morsel is filtered on encoded data first; only then are the projected columns of the rows that
+//! are left decoded.
+
+mod columns;
+mod execution;
+mod key_range;
+mod morsel;
+mod pushdown;
+mod source;
+
+use std::sync::Arc;
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use tarn_proto::{NodeId, TableSchema, TabletId, Version};
+
+use crate::context::ScanContext;
+pub use source::TabletSource;
+
+/// A tablet to read, and a storage node that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TabletRead {
+    /// The tablet.
+    pub tablet: TabletId,
+    /// The version to read.
+    pub version: Version,
+    /// A storage node with a replica.
+    pub node: NodeId,
+    /// The node's address, `host:port`.
+    pub address: String,
+    /// Rows at that version, as the catalog counts them.
+    pub rows: u64,
+    /// Size of the segments.
+    pub bytes: u64,
+}
+
+/// What partition pruning and bucket pruning left, for `EXPLAIN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Partitions that are read.
+    pub partitions: usize,
+    /// Partitions of the table.
+    pub partitions_total: usize,
+    /// Tablets of the table.
+    pub tablets_total: usize,
+}
+
+/// A scan of some tablets of one table, as the planner describes it.
+#[derive(Clone, Debug)]
+pub struct TabletScan {
+    /// `database.table`, for display.
+    pub table: String,
+    /// The table's schema.
+    pub schema: TableSchema,
+    /// The tablets, grouped into output partitions. The grouping says how many partitions there are; they share the
+    /// work and any of them may return rows of any tablet.
+    pub partitions: Vec<Vec<TabletRead>>,
+    /// Positions of the columns to return.
+    pub projection: Vec<usize>,
+    /// Filters over the table's columns, all of which must hold. Each must be one that [`TabletScan::accepts`].
+    pub filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// Return no more rows than this.
+    pub limit: Option<usize>,
+    /// Whether the catalog's row counts are exact: no deleted rows, no rows to be merged.
+    pub exact_rows: bool,
+    /// What pruning left.
+    pub pruned: Pruned,
+}
+
+impl TabletScan {
+    /// Whether a scan of a table with this schema evaluates `filter` itself, exactly as DataFusion does. `filter` refers
+    /// to the table's columns by position.
+    pub fn accepts(context: &ScanContext, schema: &TableSchema, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        pushdown::is_exact(context, schema, filter)
+    }
+}
+
+/// A plan that runs the scan.
+pub fn scan(context: Arc<ScanContext>, spec: TabletScan) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(filter) = spec.filters.iter().find(|f| !TabletScan::accepts(&context, &spec.schema, f)) {
+        return Err(DataFusionError::Plan(format!("a scan of `{}` cannot evaluate the filter {filter}", spec.table)));
+    }
+    Ok(TabletSource::try_new(context, spec)?.into_plan())
+}

@@ -1,0 +1,145 @@
+//! Which filters a scan evaluates itself.
+//!
+//! Vortex agrees with DataFusion on comparisons, lists, patterns and null tests over integers, decimals, text, bytes,
+//! dates, times and booleans. It does not on floats (its zone maps leave NaN out, DataFusion sorts it last), on
+//! arithmetic (it fails where DataFusion wraps) and on fields of null structs; those stay with DataFusion.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::error::Result;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion::physical_expr::{DynamicFilterTracking, split_conjunction};
+use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
+use tarn_proto::TableSchema;
+use tarn_proto::segment::{field_name, storage_schema};
+use vortex::expr::Expression;
+use vortex_datafusion::convert::ExpressionConverter;
+
+use crate::context::ScanContext;
+
+/// Whether `filter` changes while the query runs: the keys that a join has seen, the threshold of a top-k.
+pub(crate) fn is_dynamic(filter: &Arc<dyn PhysicalExpr>) -> bool {
+    DynamicFilterTracking::classify(filter).contains_dynamic_filter()
+}
+
+/// Whether the scan evaluates `filter` exactly. A filter that changes while the query runs is never exact.
+pub(crate) fn is_exact(context: &ScanContext, schema: &TableSchema, filter: &Arc<dyn PhysicalExpr>) -> bool {
+    !is_dynamic(filter) && native(context, schema, filter, |_| true).is_some()
+}
+
+/// `filter` for Vortex, over a segment that has the columns `present` says it has; a column that it lacks is NULL.
+/// `None` if Vortex cannot evaluate it, or not as DataFusion does.
+pub(crate) fn native(
+    context: &ScanContext,
+    schema: &TableSchema,
+    filter: &Arc<dyn PhysicalExpr>,
+    present: impl Fn(&str) -> bool,
+) -> Option<Expression> {
+    let arrow = schema.to_arrow();
+    if !same_meaning(filter, &arrow) {
+        return None;
+    }
+    let stored = map_columns(filter.clone(), |column| {
+        let declared = schema.columns.get(column.index())?;
+        let name = field_name(declared.id);
+        Some(if present(&name) {
+            Arc::new(Column::new(&name, column.index()))
+        } else {
+            Arc::new(Literal::new(ScalarValue::try_new_null(&declared.data_type.to_arrow()).ok()?))
+        })
+    })?;
+    context.converter().try_convert(&stored, &storage_schema(&schema.columns)).ok().flatten()
+}
+
+/// The conjuncts of what a dynamic filter says now, as far as Vortex can evaluate them. They only save work.
+pub(crate) fn current(
+    context: &ScanContext,
+    schema: &TableSchema,
+    filter: &Arc<dyn PhysicalExpr>,
+    present: impl Fn(&str) -> bool,
+) -> Result<Vec<Expression>> {
+    let snapshot = snapshot_physical_expr(filter.clone())?;
+    Ok(split_conjunction(&snapshot)
+        .into_iter()
+        .filter(|conjunct| !conjunct.is::<Literal>())
+        .filter_map(|conjunct| native(context, schema, conjunct, &present))
+        .collect())
+}
+
+/// Replaces every column. `None` if `replace` has no replacement for one.
+pub(crate) fn map_columns(
+    expr: Arc<dyn PhysicalExpr>,
+    replace: impl Fn(&Column) -> Option<Arc<dyn PhysicalExpr>>,
+) -> Option<Arc<dyn PhysicalExpr>> {
+    let mut complete = true;
+    let mapped = expr
+        .transform(|node| {
+            Ok(match node.downcast_ref::<Column>().map(&replace) {
+                None => Transformed::no(node),
+                Some(Some(replacement)) => Transformed::yes(replacement),
+                Some(None) => {
+                    complete = false;
+                    Transformed::new(node, false, TreeNodeRecursion::Stop)
+                }
+            })
+        })
+        .ok()?;
+    complete.then_some(mapped.data)
+}
+
+fn same_meaning(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
+    let mut same = true;
+    let walked = filter.apply(|node| {
+        let supported = if let Some(binary) = node.downcast_ref::<BinaryExpr>() {
+            is_comparison(*binary.op())
+        } else {
+            node.is::<Column>()
+                || node.is::<Literal>()
+                || node.is::<NotExpr>()
+                || node.is::<IsNullExpr>()
+                || node.is::<IsNotNullExpr>()
+                || node.is::<LikeExpr>()
+                || node.is::<InListExpr>()
+                || node.is::<CastExpr>()
+        };
+        same = supported && node.data_type(schema).is_ok_and(|t| is_comparable(&t));
+        Ok(if same { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    same && walked.is_ok()
+}
+
+fn is_comparison(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::And
+            | Operator::Or
+    )
+}
+
+fn is_comparable(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || data_type.is_string()
+        || matches!(
+            data_type,
+            DataType::Boolean
+                | DataType::Null
+                | DataType::Decimal128(..)
+                | DataType::Binary
+                | DataType::BinaryView
+                | DataType::Date32
+                | DataType::Timestamp(..)
+        )
+}

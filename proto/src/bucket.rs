@@ -169,7 +169,17 @@ mod tests {
         assert_eq!(hashes, FROZEN);
     }
 
-    const FROZEN: [u64; 9] = [0; 9];
+    const FROZEN: [u64; 9] = [
+        0x070d_80d6_a768_65f3,
+        0x08f8_8395_ec2f_5ae4,
+        0x8a67_7003_4dd2_8e20,
+        0x6f16_315a_ee31_3307,
+        0xd456_6e24_a660_5b88,
+        0x3b4e_2557_2ba3_4f6b,
+        0x7788_cc7a_fbf8_00ea,
+        0x6c0a_7037_c2bc_d833,
+        0xc44b_dff4_074e_ecdb,
+    ];
 
     proptest! {
         #[test]

@@ -7,6 +7,7 @@ use tracing::{Instrument, error, info_span};
 
 /// Starts `future` as a task. The caller owns it through the handle; a panic is logged under `name` before the handle
 /// reports it.
+#[expect(clippy::disallowed_methods, reason = "the one place that names tasks")]
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,

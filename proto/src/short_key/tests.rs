@@ -63,7 +63,7 @@ fn frozen_bytes() {
 fn a_bound_that_does_not_fit_its_column_is_an_error() {
     let key = ShortKey::of(&schema(&[DataType::Int]));
     let too_big: ArrayRef = Arc::new(Int64Array::from(vec![3_000_000_000]));
-    assert!(key.encode_bound(&[too_big.clone()]).is_err());
+    assert!(key.encode_bound(std::slice::from_ref(&too_big)).is_err());
     assert!(key.encode_bound(&[too_big.clone(), too_big]).is_err());
 }
 

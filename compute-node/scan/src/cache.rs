@@ -154,3 +154,6 @@ impl BlockCache {
 fn disk_cache(directory: &str, error: foyer::Error) -> Error {
     Error::DiskCache { directory: directory.to_owned(), source: std::io::Error::other(error.to_string()) }
 }
+
+#[cfg(test)]
+mod tests;

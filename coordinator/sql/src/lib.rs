@@ -44,7 +44,7 @@ pub use statement::{
     CreateTableAsSelect, CreateView, DropPartitions, Insert, Scope, SetValue, SetVariable, Statement, ViewColumn,
 };
 pub use table::{
-    Bound, ColumnDef, CreateTable, Default, DistributedBy, Index, IntervalUnit, ListPartition, Model, ModelKind,
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Index, IntervalUnit, ListPartition, Model, ModelKind,
     PartitionBy, PartitionDefs, PartitionExpr, Property, RangePartition,
 };
 pub use types::column_type;

@@ -49,7 +49,7 @@ pub struct ColumnDef {
     /// `NULL`, `NOT NULL` or nothing.
     pub nullable: Option<bool>,
     /// `DEFAULT ..`
-    pub default: Option<Default>,
+    pub default: Option<ColumnDefault>,
     /// `AUTO_INCREMENT`
     pub auto_increment: bool,
     /// `AS expression`: the expression's text.
@@ -60,7 +60,7 @@ pub struct ColumnDef {
 
 /// What a column takes when a load does not name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Default {
+pub enum ColumnDefault {
     /// A constant.
     Value(Literal),
     /// `NULL`

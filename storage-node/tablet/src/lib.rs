@@ -1,1 +1,49 @@
-//! The tablet engine: rowsets, segments, indexes, versions.
+//! The tablet engine: rowsets of sorted Vortex segments on the local disk, and the versions they make up.
+//!
+//! It knows nothing of networks: the storage role puts the contract (`tarn_proto::storage`), actors and gRPC around it.
+//! Today it holds tables of the DUPLICATE KEY model, one replica each.
+//!
+//! ```text
+//!  write   LoadWriter ── rows by tablet ──► Memtable ── full, or the node's budget is ──► flush (blocking pool)
+//!                                                                                        sort, compress, checksum
+//!          finish ──► temporary files become rowset files, fsync ──► records in RocksDB: the rowset is *pending*
+//!  publish Engine::publish ──► one synced RocksDB batch: pending rowsets become part of a version
+//!  read    Engine::manifests ──► Engine::read_ranges ──► blocks verified against their checksums
+//! ```
+//!
+//! Directory layout (`layout`), `DATA` being [`Options::data`]:
+//!
+//! ```text
+//!  DATA/meta/                                 RocksDB: every key in `keys`, every value in `record`
+//!  DATA/tablets/<tablet>/<rowset>_<n>.vortex  segment n of a rowset, see tarn_proto::segment
+//!  DATA/tablets/<tablet>/<rowset>_<n>.sidecar its block checksums and short-key index, see `sidecar`
+//!  DATA/tablets/<tablet>/*.tmp                not yet part of anything; removed at start
+//! ```
+//!
+//! Files are durable before the metadata that names them; a file that no metadata names is an orphan and goes at start.
+
+mod budget;
+mod checksum;
+mod codec;
+mod engine;
+mod error;
+mod keys;
+mod layout;
+mod load;
+mod memtable;
+mod meta;
+mod metrics;
+mod open_segment;
+mod record;
+mod recovery;
+mod segment;
+mod sidecar;
+mod sort;
+mod tablet;
+
+pub use engine::{Engine, Garbage, Options};
+pub use error::Error;
+pub use load::LoadWriter;
+
+/// Result of an engine operation.
+pub type Result<T> = std::result::Result<T, Error>;

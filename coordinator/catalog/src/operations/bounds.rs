@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::{Bounds, Error, PartitionExpr, Partitioning, Value};
 
+/// An end of a range; `None` is unbounded.
+type Bound = Option<Vec<Value>>;
+
 /// The key space that a table's partitions take. `T` tells partitions apart.
 pub(super) struct Cover<T> {
     /// By lower bound; disjoint. `None` is below every bound, as it sorts.
-    ranges: BTreeMap<Option<Vec<Value>>, (Option<Vec<Value>>, T)>,
+    ranges: BTreeMap<Bound, (Bound, T)>,
     lists: BTreeMap<Vec<Value>, T>,
     all: Option<T>,
 }

@@ -1,7 +1,7 @@
 //! Actions beside those of Flight SQL: cancelling, session options, closing a session.
 
-use arrow_flight::{Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
 use arrow_flight::sql::{Any, Command};
+use arrow_flight::{Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
 use prost::Message;
 use tarn_proto::ErrorKind;
 

@@ -36,9 +36,7 @@ pub(crate) struct Presented {
 pub(crate) fn presented(metadata: &MetadataMap) -> Result<Presented, Error> {
     let cookie = metadata.get_all("cookie").iter().filter_map(|v| v.to_str().ok()).find_map(session_cookie);
     let credentials = match metadata.get("authorization") {
-        Some(value) => {
-            authorization(value.to_str().map_err(|_| header_error("it is not plain ASCII"))?)?
-        }
+        Some(value) => authorization(value.to_str().map_err(|_| header_error("it is not plain ASCII"))?)?,
         None => match metadata.get_bin(TOKEN_HEADER).and_then(|v| v.to_bytes().ok()) {
             Some(token) => Credentials::Bearer(String::from_utf8_lossy(&token).into_owned()),
             None => Credentials::None,

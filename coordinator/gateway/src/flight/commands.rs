@@ -66,7 +66,11 @@ fn rows(batch: Result<RecordBatch, Error>) -> Rows {
 impl FlightSqlService for Commands {
     type FlightService = Self;
 
-    async fn get_flight_info_statement(&self, command: CommandStatementQuery, request: Request<FlightDescriptor>) -> Info {
+    async fn get_flight_info_statement(
+        &self,
+        command: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Info {
         let call = Call::of(&request)?;
         refuse_transaction(command.transaction_id.as_deref())?;
         let prepared = call.session.engine.prepare(&command.query).await.map_err(Error::Engine)?;
@@ -112,11 +116,19 @@ impl FlightSqlService for Commands {
         self.described(request)
     }
 
-    async fn get_flight_info_exported_keys(&self, _: CommandGetExportedKeys, request: Request<FlightDescriptor>) -> Info {
+    async fn get_flight_info_exported_keys(
+        &self,
+        _: CommandGetExportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Info {
         self.described(request)
     }
 
-    async fn get_flight_info_imported_keys(&self, _: CommandGetImportedKeys, request: Request<FlightDescriptor>) -> Info {
+    async fn get_flight_info_imported_keys(
+        &self,
+        _: CommandGetImportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Info {
         self.described(request)
     }
 
@@ -149,7 +161,11 @@ impl FlightSqlService for Commands {
         Ok(Response::new(query::redeem(&self.0.statements, &call, &ticket).await?))
     }
 
-    async fn do_get_prepared_statement(&self, command: CommandPreparedStatementQuery, request: Request<Ticket>) -> Rows {
+    async fn do_get_prepared_statement(
+        &self,
+        command: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> Rows {
         let call = Call::of(&request)?;
         let statement = self.0.statements.prepared(&command.prepared_statement_handle, &call.session.user)?;
         Ok(Response::new(query::run_prepared(&self.0.statements, &call, &statement).await?))

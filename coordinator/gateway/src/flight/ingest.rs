@@ -15,7 +15,9 @@ pub(crate) fn request(command: CommandStatementIngest) -> Result<IngestRequest, 
         command;
     refuse_transaction(transaction_id.as_deref())?;
     if temporary {
-        return Err(Error::Unsupported("temporary tables are not supported: ingest into a table and drop it after use"));
+        return Err(Error::Unsupported(
+            "temporary tables are not supported: ingest into a table and drop it after use",
+        ));
     }
     if catalog.is_some_and(|c| !c.is_empty() && c != CATALOG) {
         return Err(Error::Unsupported("rows can be ingested into `default_catalog` alone: leave the catalog out"));

@@ -158,9 +158,11 @@ pub(crate) async fn apply(session: &ClientSession, sql: &str, bound: Option<Reco
     let several = executions.len() > 1;
     let mut total = Applied { rows: executions.is_empty().then_some(0), message: String::new() };
     for (row, parameters) in executions.iter().enumerate() {
-        let outcome = session.engine.execute(sql, parameters.as_ref()).await.map_err(|source| {
-            if several { Error::Row { row: row + 1, source } } else { Error::Engine(source) }
-        })?;
+        let outcome = session
+            .engine
+            .execute(sql, parameters.as_ref())
+            .await
+            .map_err(|source| if several { Error::Row { row: row + 1, source } } else { Error::Engine(source) })?;
         match outcome {
             Outcome::Affected { rows, message } => {
                 total.rows = rows.map(|rows| rows + total.rows.unwrap_or(0)).or(total.rows);

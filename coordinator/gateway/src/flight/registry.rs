@@ -85,7 +85,7 @@ mod tests {
         registry.insert("b".into(), 2, start).unwrap();
         assert_eq!(registry.get("b", start + MINUTE / 2), Some(&2));
         assert_eq!(registry.expire(start + MINUTE, |_| Some(MINUTE)), [1]);
-        assert_eq!(registry.expire(start + 10 * MINUTE, |_| None), []);
+        assert_eq!(registry.expire(start + 10 * MINUTE, |_| None), [0; 0]);
         assert_eq!(registry.len(), 1);
     }
 

@@ -182,8 +182,10 @@ impl FlightService for FlightSqlServer {
         self.call("PollFlightInfo", request, |_, request| {
             let info = self.commands.get_flight_info(request);
             // The rows stream as they are computed, so the one answer is the final one.
-            info.map_ok(|info| info.map(|info| PollInfo { info: Some(info), progress: Some(1.0), ..PollInfo::default() }))
-                .boxed()
+            info.map_ok(|info| {
+                info.map(|info| PollInfo { info: Some(info), progress: Some(1.0), ..PollInfo::default() })
+            })
+            .boxed()
         })
         .await
     }

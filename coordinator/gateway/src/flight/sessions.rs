@@ -124,7 +124,11 @@ impl Sessions {
     }
 
     /// Authenticates a handshake. Its session is the client's own from the beginning.
-    pub(crate) async fn handshake(&self, credentials: Credentials, address: String) -> Result<Arc<ClientSession>, Error> {
+    pub(crate) async fn handshake(
+        &self,
+        credentials: Credentials,
+        address: String,
+    ) -> Result<Arc<ClientSession>, Error> {
         let (user, password) = match credentials {
             Credentials::Basic { user, password } => (user, password),
             Credentials::Bearer(token) => return self.find(&token).ok_or(Error::SessionExpired),
@@ -167,8 +171,7 @@ impl Sessions {
             claimed: AtomicBool::new(claimed),
             running: AtomicUsize::new(0),
         });
-        let inserted =
-            self.by_token.lock().insert(session.token.clone(), Arc::clone(&session), Instant::now());
+        let inserted = self.by_token.lock().insert(session.token.clone(), Arc::clone(&session), Instant::now());
         inserted.map_err(|_| Error::TooManySessions(self.capacity))?;
         self.report();
         Ok(session)

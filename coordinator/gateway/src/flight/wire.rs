@@ -76,9 +76,8 @@ fn convert(batch: &RecordBatch, schema: &SchemaRef, pieces: &mut Vec<RecordBatch
             if column.data_type() == field.data_type() {
                 return Ok(Arc::clone(column));
             }
-            cast(column, field.data_type()).map_err(|e| {
-                Error::ResultChanged(format!("column `{}` is {}: {e}", field.name(), column.data_type()))
-            })
+            cast(column, field.data_type())
+                .map_err(|e| Error::ResultChanged(format!("column `{}` is {}: {e}", field.name(), column.data_type())))
         })
         .collect::<Result<Vec<ArrayRef>, Error>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));

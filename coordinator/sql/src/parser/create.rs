@@ -6,7 +6,7 @@ use super::{Result, StatementParser};
 use crate::error::ParseError;
 use crate::name::{Ident, ObjectName};
 use crate::statement::{CreateTableAsSelect, CreateView, Statement, ViewColumn};
-use crate::table::{ColumnDef, CreateTable, Default, DistributedBy, Index, Model, ModelKind};
+use crate::table::{ColumnDef, ColumnDefault, CreateTable, DistributedBy, Index, Model, ModelKind};
 
 /// Functions that aggregate the values of rows with equal keys.
 const AGGREGATIONS: [&str; 8] =
@@ -201,15 +201,15 @@ impl StatementParser<'_> {
         }
     }
 
-    fn default(&mut self) -> Result<Default> {
+    fn default(&mut self) -> Result<ColumnDefault> {
         if self.eat("NULL") {
-            return Ok(Default::Null);
+            return Ok(ColumnDefault::Null);
         }
         if self.eat("CURRENT_TIMESTAMP") || (self.is_word(0, "NOW") && self.eat("NOW")) {
             if self.eat_token(&Token::LParen) {
                 self.need_token(&Token::RParen)?;
             }
-            return Ok(Default::CurrentTimestamp);
+            return Ok(ColumnDefault::CurrentTimestamp);
         }
         match self.peek() {
             Token::LParen => {
@@ -218,14 +218,14 @@ impl StatementParser<'_> {
                 self.with(|p| p.parse_expr())?;
                 let text = self.text_since(start).to_owned();
                 self.need_token(&Token::RParen)?;
-                Ok(Default::Expr(text))
+                Ok(ColumnDefault::Expr(text))
             }
             Token::Word(_) if self.tokens.peek_nth_token_ref(1).token == Token::LParen => {
                 let start = self.location();
                 self.with(|p| p.parse_prefix())?;
-                Ok(Default::Expr(self.text_since(start).to_owned()))
+                Ok(ColumnDefault::Expr(self.text_since(start).to_owned()))
             }
-            _ => Ok(Default::Value(self.literal("a default: a constant, NULL, CURRENT_TIMESTAMP or (expression)")?)),
+            _ => Ok(ColumnDefault::Value(self.literal("a default: a constant, NULL, CURRENT_TIMESTAMP or (expression)")?)),
         }
     }
 

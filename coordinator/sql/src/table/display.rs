@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter, Result};
 
 use super::{
-    Bound, ColumnDef, CreateTable, Default, DistributedBy, Index, ListPartition, Model, ModelKind, PartitionBy,
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Index, ListPartition, Model, ModelKind, PartitionBy,
     PartitionExpr, Property, RangePartition,
 };
 use crate::name::{Ident, Literal, quote_string};
@@ -61,10 +61,10 @@ impl Display for ColumnDef {
             None => {}
         }
         match &self.default {
-            Some(Default::Value(value)) => write!(f, " DEFAULT {value}")?,
-            Some(Default::Null) => f.write_str(" DEFAULT NULL")?,
-            Some(Default::CurrentTimestamp) => f.write_str(" DEFAULT CURRENT_TIMESTAMP")?,
-            Some(Default::Expr(text)) => write!(f, " DEFAULT ({text})")?,
+            Some(ColumnDefault::Value(value)) => write!(f, " DEFAULT {value}")?,
+            Some(ColumnDefault::Null) => f.write_str(" DEFAULT NULL")?,
+            Some(ColumnDefault::CurrentTimestamp) => f.write_str(" DEFAULT CURRENT_TIMESTAMP")?,
+            Some(ColumnDefault::Expr(text)) => write!(f, " DEFAULT ({text})")?,
             None => {}
         }
         if self.auto_increment {

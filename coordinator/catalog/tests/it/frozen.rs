@@ -1,0 +1,142 @@
+//! Bytes that were persisted once must be read for ever. A test that fails here means: add fields with
+//! `#[serde(default)]`, or raise the record's version and keep reading the old one. The files hold hexadecimal lines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use tarn_catalog::command::{PartitionSpec, TableSpec};
+use tarn_catalog::*;
+use tarn_proto::encoding;
+use tarn_proto::time::TimeUnit;
+use tarn_proto::*;
+
+use crate::support::*;
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(50) {
+        for byte in line {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// Every kind of value, type, bound and default that a command can hold.
+fn command() -> Command {
+    let mut table: TableSpec = spec(
+        "orders",
+        Partitioning::Expression(vec![
+            PartitionExpr::Column(ColumnId(3)),
+            PartitionExpr::TimeSlice(7, TimeUnit::Day, ColumnId(1)),
+        ]),
+        vec![PartitionSpec {
+            name: "p1".to_owned(),
+            bounds: Bounds::List(vec![
+                vec![Value::Null, Value::Date(-1)],
+                vec![Value::Text("ä".to_owned()), Value::DateTime(1_700_000_000_000_000)],
+                vec![Value::Int(i128::MIN), Value::Boolean(true)],
+                vec![Value::Int(5), Value::Int(i128::from(u64::MAX) + 1)],
+            ]),
+        }],
+    );
+    table.schema.columns.push(Column {
+        id: ColumnId(4),
+        name: "price".to_owned(),
+        data_type: DataType::Array(Box::new(DataType::Decimal(38, 2))),
+        nullable: true,
+    });
+    table
+        .columns
+        .insert(ColumnId(1), ColumnInfo { default: Some(DefaultValue::CurrentTimestamp), ..Default::default() });
+    Command {
+        request_id: u128::MAX - 7,
+        operation: Operation::CreateTable {
+            database: DatabaseId(1004),
+            table: Box::new(table),
+            if_not_exists: true,
+            placement: placement(),
+        },
+    }
+}
+
+fn response() -> Response {
+    Response::LabelUsed {
+        txn: TxnId(70_000),
+        state: TransactionState::Committed {
+            writes: vec![TabletWrite { tablet: TabletId(5), rowset: RowsetId(6), rows: 7, bytes: u64::MAX }],
+            versions: BTreeMap::from([(PartitionId(1), Version(2)), (PartitionId(300), Version(4_000_000_000))]),
+            committed_ms: 1_700_000_000_000,
+        },
+    }
+}
+
+/// A catalog with something in each of its maps.
+fn catalog() -> Catalog {
+    let (mut tested, shop) = Tested::new();
+    tested.now_ms = 1_700_000_000_000;
+    tested.run(Operation::InitializeCluster { cluster_id: "frozen".to_owned() });
+    tested.run(register(Role::Coordinator, "coordinator:9000", Some(NodeId(1))));
+    let orders = tested.create(shop, by_day("orders", vec![days("p1", 0, 1), days("p2", 1, 2)]));
+    tested.create(shop, whole("gone"));
+    tested.run(drop_table(shop, "gone"));
+    tested.run(create_view(shop, "v", "SELECT 1", false));
+    let tablet = tested.partition(orders, "p1").tablets[0].id;
+    let [visible, committed, aborted, _open] = ["v", "c", "a", "o"].map(|label| tested.begin(shop, label, orders));
+    tested.commit(visible, vec![write(tablet)]);
+    tested.run(Operation::MakeVisible { txn: visible });
+    tested.commit(committed, vec![write(tablet)]);
+    tested.run(Operation::AbortTransaction { txn: aborted, reason: "a bad row".to_owned() });
+    tested.refuse(Operation::MakeVisible { txn: aborted });
+    tested.catalog
+}
+
+#[test]
+fn a_command_has_its_frozen_bytes() {
+    let frozen = include_str!("frozen/command.hex");
+    assert_eq!(hex(&command().encode()), frozen);
+    assert_eq!(Command::decode(&unhex(frozen)).unwrap(), command());
+}
+
+#[test]
+fn a_response_has_its_frozen_bytes() {
+    let frozen = include_str!("frozen/response.hex");
+    assert_eq!(hex(&response().encode()), frozen);
+    assert_eq!(Response::decode(&unhex(frozen)).unwrap(), response());
+}
+
+#[test]
+fn a_catalog_has_its_frozen_bytes() {
+    let frozen = include_str!("frozen/catalog.hex");
+    assert_eq!(hex(&catalog().encode()), frozen);
+    assert_eq!(Catalog::decode(&unhex(frozen)).unwrap(), catalog());
+}
+
+#[test]
+fn an_unknown_version_is_told_as_such() {
+    let mut bytes = catalog().encode();
+    bytes[0] = 9;
+    let error = Catalog::decode(&bytes).unwrap_err();
+    assert!(matches!(error, encoding::Error::Version { found: 9, expected: SNAPSHOT_ENCODING, .. }));
+    assert_eq!(
+        error.to_string(),
+        "catalog snapshot record has format version 9, this build reads 1: upgrade this node"
+    );
+    let mut bytes = command().encode();
+    bytes[0] = 0;
+    assert!(matches!(Command::decode(&bytes), Err(encoding::Error::Version { found: 0, .. })));
+    assert!(matches!(Response::decode(&[]), Err(encoding::Error::Empty { .. })));
+}
+
+#[test]
+fn damaged_bytes_are_told_as_such() {
+    let bytes = catalog().encode();
+    let cut = Catalog::decode(&bytes[..bytes.len() - 3]).unwrap_err();
+    assert_eq!(cut.to_string(), "damaged catalog snapshot record");
+}

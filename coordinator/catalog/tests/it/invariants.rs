@@ -1,0 +1,135 @@
+//! What is true of every catalog, and of every step from one to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tarn_catalog::*;
+use tarn_proto::*;
+
+pub fn check(catalog: &Catalog) {
+    names_and_ids_agree(catalog);
+    tablets_and_owners_agree(catalog);
+    partitions_are_disjoint(catalog);
+    versions_are_those_of_transactions(catalog);
+    labels_name_transactions(catalog);
+    let order: BTreeSet<_> = catalog.request_order.iter().collect();
+    assert_eq!(order, catalog.requests.keys().collect());
+    assert_eq!(order.len(), catalog.request_order.len());
+    assert!(order.len() <= REMEMBERED_REQUESTS);
+}
+
+/// `response` led from `before` to `after`.
+pub fn check_step(before: &Catalog, after: &Catalog, response: &Response) {
+    if matches!(response, Response::Refused(_)) {
+        let unchanged =
+            Catalog { requests: after.requests.clone(), request_order: after.request_order.clone(), ..before.clone() };
+        assert_eq!(&unchanged, after);
+    }
+    assert!(after.last_id >= before.last_id);
+    let later: BTreeMap<_, _> = partitions(after).map(|(_, p)| (p.id, p)).collect();
+    for (_, old) in partitions(before) {
+        if let Some(new) = later.get(&old.id) {
+            assert!(new.visible_version >= old.visible_version && new.committed_version >= old.committed_version);
+            assert!(new.rows >= old.rows);
+        }
+    }
+}
+
+fn tables(catalog: &Catalog) -> impl Iterator<Item = &Table> {
+    catalog.relations.values().filter_map(|r| match r {
+        Relation::Table(table) => Some(&**table),
+        Relation::View(_) => None,
+    })
+}
+
+fn partitions(catalog: &Catalog) -> impl Iterator<Item = (&Table, &Partition)> {
+    tables(catalog).flat_map(|t| t.partitions.values().map(move |p| (t, &**p)))
+}
+
+fn names_and_ids_agree(catalog: &Catalog) {
+    assert_eq!(catalog.databases.len(), catalog.database_names.len());
+    for (name, id) in &catalog.database_names {
+        assert_eq!(catalog.databases[id].name, **name);
+        assert_eq!(catalog.databases[id].id, *id);
+    }
+    assert_eq!(catalog.relations.len(), catalog.relation_names.len());
+    for ((database, name), id) in &catalog.relation_names {
+        let relation = &catalog.relations[id];
+        let of = match relation {
+            Relation::Table(table) => table.database,
+            Relation::View(view) => view.database,
+        };
+        assert_eq!((relation.name(), relation.id(), of), (&**name, *id, *database));
+        assert!(catalog.databases.contains_key(database));
+        assert!(id.get() <= catalog.last_id);
+    }
+    for (id, node) in &catalog.nodes {
+        assert_eq!(node.id, *id);
+        assert!(node.role == Role::Coordinator || *id > command::MAX_COORDINATOR_ID);
+    }
+}
+
+fn tablets_and_owners_agree(catalog: &Catalog) {
+    let held: usize = tables(catalog).map(|t| t.tablets().count()).sum();
+    assert_eq!(held, catalog.tablets.len());
+    for id in catalog.tablets.keys() {
+        let (owner, tablet) = catalog.tablet(*id).unwrap();
+        assert_eq!(tablet.id, *id);
+        assert_eq!(catalog.relations[&owner.table].id(), owner.table);
+        assert!(!catalog.dropped_tablets.contains_key(id));
+        assert!(!tablet.replicas.is_empty());
+        assert!(tablet.replicas.iter().all(|n| catalog.nodes[n].role == Role::Storage));
+        assert!(id.get() <= catalog.last_id);
+    }
+}
+
+fn partitions_are_disjoint(catalog: &Catalog) {
+    for table in tables(catalog) {
+        let all: Vec<_> = table.partitions.values().collect();
+        for (i, one) in all.iter().enumerate() {
+            for other in &all[i + 1..] {
+                assert!(!one.name.eq_ignore_ascii_case(&other.name), "{} twice", one.name);
+                assert!(!one.bounds.overlaps(&other.bounds), "{:?} overlaps {:?}", one.bounds, other.bounds);
+            }
+        }
+        if table.partitioning == Partitioning::None {
+            assert_eq!(all.len(), 1);
+        }
+    }
+}
+
+fn versions_are_those_of_transactions(catalog: &Catalog) {
+    let mut waiting: BTreeMap<PartitionId, Vec<Version>> = BTreeMap::new();
+    for transaction in catalog.committed_transactions() {
+        let TransactionState::Committed { versions, .. } = &transaction.state else {
+            panic!("{} waits and is {}", transaction.id, transaction.state.name());
+        };
+        for (partition, version) in versions {
+            waiting.entry(*partition).or_default().push(*version);
+        }
+    }
+    let committed =
+        catalog.transactions.values().filter(|t| matches!(t.state, TransactionState::Committed { .. })).count();
+    assert_eq!(committed, catalog.committed.len());
+    for (_, partition) in partitions(catalog) {
+        assert!(partition.visible_version <= partition.committed_version);
+        let expected: Vec<_> =
+            (partition.visible_version.get() + 1..=partition.committed_version.get()).map(Version).collect();
+        assert_eq!(waiting.remove(&partition.id).unwrap_or_default(), expected);
+        assert_eq!(partition.rows, partition.tablets.iter().map(|t| t.rows).sum::<u64>());
+        assert_eq!(partition.bytes, partition.tablets.iter().map(|t| t.bytes).sum::<u64>());
+    }
+}
+
+fn labels_name_transactions(catalog: &Catalog) {
+    for ((database, label), id) in &catalog.labels {
+        let transaction = &catalog.transactions[id];
+        assert_eq!((transaction.database, &*transaction.label), (*database, &**label));
+    }
+    for (id, transaction) in &catalog.transactions {
+        assert_eq!(transaction.id, *id);
+        if !matches!(transaction.state, TransactionState::Aborted { .. }) {
+            let named = catalog.transaction_by_label(transaction.database, &transaction.label).unwrap();
+            assert_eq!(named.id, *id);
+        }
+    }
+}

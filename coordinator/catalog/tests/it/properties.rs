@@ -1,0 +1,263 @@
+//! Random command sequences.
+
+use proptest::prelude::*;
+use tarn_catalog::command::PartitionSpec;
+use tarn_catalog::*;
+use tarn_proto::*;
+
+use crate::invariants;
+use crate::support::{Tested, by_day, by_name, days, names, placement, whole};
+
+/// A command before its ids are known: numbers that pick from what the catalog holds.
+#[derive(Clone, Debug)]
+struct Step {
+    kind: u8,
+    pick: [u8; 4],
+    flag: bool,
+    elapsed_ms: u16,
+}
+
+fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = (0u8..48, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
+        kind,
+        pick,
+        flag,
+        elapsed_ms,
+    });
+    prop::collection::vec(step, 1..length)
+}
+
+/// One of `all`, or one time in sixteen none of them.
+fn pick<T>(all: impl Iterator<Item = T>, n: u8, none: T) -> T {
+    let mut all: Vec<T> = all.collect();
+    if n % 16 == 0 || all.is_empty() {
+        return none;
+    }
+    let i = n as usize / 16 * 7 % all.len();
+    all.swap_remove(i)
+}
+
+/// Where a sequence starts: something to work with, so that few steps are spent on refusals.
+fn beginning() -> Catalog {
+    let (mut tested, database) = Tested::new();
+    for table in [by_day("t0", vec![days("p0", 0, 3), days("p1", 3, 5)]), by_name("t1"), whole("t2")] {
+        tested.create(database, table);
+    }
+    tested.catalog
+}
+
+fn name(prefix: &str, n: u8, of: u8) -> String {
+    format!("{prefix}{}", n % of)
+}
+
+/// `shop` is the database that there is from the beginning.
+fn database_name(n: u8, of: u8) -> String {
+    if n % of == 0 { "shop".to_owned() } else { name("db", n, of) }
+}
+
+impl Step {
+    fn database(&self, catalog: &Catalog) -> DatabaseId {
+        pick(catalog.databases.keys().copied(), self.pick[0], DatabaseId(0))
+    }
+
+    fn table(&self, catalog: &Catalog) -> TableId {
+        pick(catalog.relations.keys().copied(), self.pick[1], TableId(0))
+    }
+
+    fn txn(&self, catalog: &Catalog) -> TxnId {
+        pick(catalog.transactions.keys().copied(), self.pick[2], TxnId(0))
+    }
+
+    /// A transaction that a commit or an abort is meant for.
+    fn open_txn(&self, catalog: &Catalog) -> TxnId {
+        let open = catalog.transactions.values().filter(|t| t.state == TransactionState::Prepare).map(|t| t.id);
+        pick(open, self.pick[2], self.txn(catalog))
+    }
+
+    fn placement(&self, catalog: &Catalog) -> Vec<NodeId> {
+        if self.pick[3] == 0 { vec![NodeId(0)] } else { catalog.storage_nodes().map(|n| n.id).collect() }
+    }
+
+    fn partition_specs(&self, by_name: bool) -> Vec<PartitionSpec> {
+        let one = |n: u8| {
+            if by_name {
+                names(&name("P", n, 3), &[&name("v", n, 4), &name("v", n / 4, 4)])
+            } else {
+                let day = i32::from(n % 8);
+                days(&name("p", n / 8, 10), day, day + i32::from(n / 64) + 1)
+            }
+        };
+        vec![one(self.pick[2]), one(self.pick[3])]
+    }
+
+    fn operation(&self, catalog: &Catalog) -> Operation {
+        let [a, b, c, d] = self.pick;
+        let flag = self.flag;
+        let database = self.database(catalog);
+        match self.kind {
+            0 => Operation::InitializeCluster { cluster_id: name("cluster", a, 9) },
+            1..=3 => Operation::RegisterNode {
+                role: if a < 190 { Role::Storage } else { [Role::Compute, Role::Coordinator][a as usize % 2] },
+                address: name("host", b, 6),
+                node_id: flag.then(|| pick(catalog.nodes.keys().copied(), c, NodeId(u64::from(d) * 10))),
+            },
+            4 => Operation::SetDraining { node: pick(catalog.nodes.keys().copied(), c, NodeId(0)), draining: flag },
+            5 => Operation::RemoveNode { node: pick(catalog.nodes.keys().copied(), c, NodeId(0)) },
+            6 | 7 => Operation::CreateDatabase { name: database_name(a, 3), if_not_exists: flag },
+            8 if b < 40 => Operation::DropDatabase { name: database_name(a, 3), if_exists: flag },
+            8 => Operation::RenameDatabase { name: database_name(a, 3), new_name: database_name(b, 4) },
+            9..=13 => {
+                let table = name("t", b, 5);
+                let table = match c % 3 {
+                    0 => whole(&table),
+                    1 => by_name(&table),
+                    _ if flag => by_day(&table, self.partition_specs(false)),
+                    _ => by_day(&table, vec![]),
+                };
+                let placement = self.placement(catalog);
+                Operation::CreateTable { database, table: Box::new(table), if_not_exists: flag, placement }
+            }
+            14 => Operation::DropTable { database, name: name("t", b, 5), if_exists: flag },
+            15 => Operation::RenameTable { database, name: name("t", b, 5), new_name: name("t", c, 6) },
+            16 => {
+                let table = self.table(catalog);
+                let partitions = if flag { vec![] } else { vec![name("p", c, 4)] };
+                Operation::TruncateTable { table, partitions, placement: self.placement(catalog) }
+            }
+            17..=21 => {
+                let table = self.table(catalog);
+                let by_name =
+                    catalog.table_by_id(table).is_some_and(|t| matches!(t.partitioning, Partitioning::Expression(_)));
+                let partitions = self.partition_specs(by_name != (d == 1));
+                let placement = self.placement(catalog);
+                Operation::AddPartitions { table, partitions, fail_if_exists: flag, placement }
+            }
+            22 => Operation::DropPartition { table: self.table(catalog), name: name("P", c, 4), if_exists: flag },
+            23 => Operation::RenamePartition {
+                table: self.table(catalog),
+                name: name("p", c, 4),
+                new_name: name("P", d, 5),
+            },
+            24 => Operation::CreateView {
+                database,
+                name: name(if d < 32 { "t" } else { "v" }, b, 4),
+                columns: vec![],
+                query: name("SELECT ", c, 9),
+                comment: String::new(),
+                or_replace: flag,
+                if_not_exists: !flag,
+            },
+            25 => Operation::DropView { database, name: name("v", b, 4), if_exists: flag },
+            26..=33 => {
+                let table = self.table(catalog);
+                let home = catalog.table_by_id(table).map(|t| t.database);
+                Operation::BeginTransaction {
+                    database: home.filter(|_| a > 8).unwrap_or(database),
+                    label: name("label", c, 40),
+                    table,
+                    owner: (NodeId(1), "start".to_owned()),
+                    timeout_ms: u64::from(d) * 40,
+                }
+            }
+            34..=39 => {
+                let txn = self.open_txn(catalog);
+                let table = catalog.transaction(txn).map(|t| t.table);
+                let tablets: Vec<TabletId> = table
+                    .and_then(|t| catalog.table_by_id(t))
+                    .map(|t| t.tablets().map(|(_, _, tablet)| tablet.id).collect())
+                    .unwrap_or_default();
+                let some = tablets.into_iter().filter(|t| (t.get() + u64::from(a)) % 3 != 0);
+                let write = |tablet| TabletWrite {
+                    tablet,
+                    rowset: RowsetId(u64::from(c)),
+                    rows: u64::from(b),
+                    bytes: u64::from(d),
+                };
+                let mut writes: Vec<TabletWrite> = some.map(write).collect();
+                if d == 0 {
+                    writes.push(write(pick(catalog.tablets.keys().copied(), c, TabletId(0))));
+                }
+                Operation::CommitTransaction { txn, writes }
+            }
+            40..=44 => {
+                let waiting = if flag { catalog.committed.front() } else { catalog.committed.back() };
+                Operation::MakeVisible {
+                    txn: waiting.copied().filter(|_| a < 200).unwrap_or_else(|| self.txn(catalog)),
+                }
+            }
+            45 => Operation::AbortTransaction { txn: self.open_txn(catalog), reason: name("reason", a, 3) },
+            46 => Operation::ExpireTransactions { label_retention_ms: u64::from(a) * 40 },
+            _ => Operation::ForgetTablets {
+                tablets: catalog.dropped_tablets.keys().take(c as usize % 4).copied().collect(),
+            },
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equal_commands_give_equal_catalogs_that_keep_the_invariants(steps in steps(200), restart in 0usize..200) {
+        let mut one = beginning();
+        let mut other = one.clone();
+        let mut context = Context { now_ms: 1_700_000_000_000 };
+        for (i, step) in steps.iter().enumerate() {
+            context.now_ms += u64::from(step.elapsed_ms);
+            let command = Command { request_id: i as u128 + 1_000_000, operation: step.operation(&one) };
+            let before = one.clone();
+            let response = one.apply(&command, &context);
+            invariants::check(&one);
+            invariants::check_step(&before, &one, &response);
+
+            if i == restart {
+                other = Catalog::decode(&other.encode()).unwrap();
+            }
+            let sent = Command::decode(&command.encode()).unwrap();
+            prop_assert_eq!(&sent, &command);
+            let theirs = other.apply(&sent, &context);
+            prop_assert_eq!(&theirs, &response);
+            prop_assert_eq!(&Response::decode(&theirs.encode()).unwrap(), &response);
+
+            let applied = one.clone();
+            prop_assert_eq!(one.apply(&command, &context), response);
+            prop_assert_eq!(&one, &applied);
+        }
+        prop_assert_eq!(&one, &other);
+        prop_assert_eq!(one.encode(), other.encode());
+    }
+
+    #[test]
+    fn decoding_any_bytes_gives_a_record_or_an_error(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(version) = bytes.first_mut() {
+            *version = command::ENCODING;
+        }
+        let _ = Command::decode(&bytes);
+        let _ = Response::decode(&bytes);
+    }
+
+    #[test]
+    fn partitions_are_refused_exactly_when_they_overlap(
+        ranges in prop::collection::vec((prop::option::of(0i32..30), prop::option::of(1i32..30)), 1..12),
+    ) {
+        let (mut tested, database) = Tested::new();
+        let table = tested.create(database, by_day("t", vec![]));
+        let mut taken: Vec<Bounds> = vec![];
+        for (i, (lower, upper)) in ranges.into_iter().enumerate() {
+            let bound = |day: Option<i32>| day.map(|day| vec![Value::Date(day)]);
+            let bounds = Bounds::Range { lower: bound(lower), upper: bound(upper) };
+            let empty = matches!((lower, upper), (Some(l), Some(u)) if l >= u);
+            let free = !empty && !taken.iter().any(|other| other.overlaps(&bounds));
+            let response = tested.run(Operation::AddPartitions {
+                table,
+                partitions: vec![PartitionSpec { name: format!("p{i}"), bounds: bounds.clone() }],
+                fail_if_exists: true,
+                placement: placement(),
+            });
+            prop_assert_eq!(matches!(response, Response::Partitions(_)), free, "{:?} with {:?}", bounds, taken);
+            if free {
+                taken.push(bounds);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Databases, tables and views.
+
+use tarn_catalog::command::TableSpec;
+use tarn_catalog::*;
+use tarn_proto::*;
+
+use crate::support::*;
+
+fn rename(database: DatabaseId, name: &str, new_name: &str) -> Operation {
+    Operation::RenameTable { database, name: name.to_owned(), new_name: new_name.to_owned() }
+}
+
+fn truncate(table: TableId, partitions: &[&str]) -> Operation {
+    let partitions = partitions.iter().map(|p| (*p).to_owned()).collect();
+    Operation::TruncateTable { table, partitions, placement: placement() }
+}
+
+#[test]
+fn names_of_databases_and_tables_have_case() {
+    let (mut tested, database) = Tested::new();
+    let create_database = |name: &str| Operation::CreateDatabase { name: name.to_owned(), if_not_exists: false };
+    assert!(matches!(tested.run(create_database("Shop")), Response::Database(_)));
+    assert_eq!(tested.refuse(create_database("shop")), Error::DatabaseExists("shop".to_owned()));
+    tested.create(database, whole("t"));
+    tested.create(database, whole("T"));
+    assert_eq!(tested.refuse(create(database, whole("t"))), Error::RelationExists("t".to_owned()));
+}
+
+#[test]
+fn if_not_exists_answers_the_table_that_exists() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, whole("t"));
+    let again =
+        Operation::CreateTable { database, table: Box::new(by_name("t")), if_not_exists: true, placement: vec![] };
+    assert_eq!(tested.run(again), Response::Table(table));
+    let database_again = Operation::CreateDatabase { name: "shop".to_owned(), if_not_exists: true };
+    assert_eq!(tested.run(database_again), Response::Database(database));
+}
+
+#[test]
+fn an_unpartitioned_table_has_one_partition_of_its_name() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, whole("t"));
+    let partition = tested.partition(table, "t");
+    assert_eq!(partition.bounds, Bounds::All);
+    assert_eq!((partition.visible_version, partition.committed_version), (Version::FIRST, Version::FIRST));
+    assert_eq!(partition.tablets.len(), 2);
+    assert_ne!(partition.tablets[0].replicas, partition.tablets[1].replicas);
+    tested.run(rename(database, "t", "u"));
+    assert_eq!(tested.partition(table, "u").name, "u");
+    assert_eq!(tested.catalog.table(database, "u").unwrap().id, table);
+    assert_eq!(tested.catalog.table(database, "t"), Err(Error::UnknownTable("t".to_owned())));
+}
+
+#[test]
+fn impossible_tables_are_refused() {
+    let (mut tested, database) = Tested::new();
+    let changes: [fn(&mut TableSpec); 12] = [
+        |t| t.name.clear(),
+        |t| t.schema.columns.clear(),
+        |t| t.schema.columns[2].name = "DAY".to_owned(),
+        |t| t.schema.columns[2].id = ColumnId(1),
+        |t| t.keys = vec![ColumnId(2)],
+        |t| t.keys = vec![ColumnId(1), ColumnId(2), ColumnId(3), ColumnId(4)],
+        |t| t.schema.sort_key = vec![ColumnId(9)],
+        |t| t.partitioning = Partitioning::Range(vec![]),
+        |t| t.partitioning = Partitioning::Expression(vec![PartitionExpr::Column(ColumnId(9))]),
+        |t| t.distribution.columns = vec![ColumnId(2), ColumnId(2)],
+        |t| t.distribution.buckets = 0,
+        |t| t.partitions = vec![days("p", 1, 2)],
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        let mut table = whole("t");
+        change(&mut table);
+        let error = tested.refuse(create(database, table));
+        assert!(matches!(error, Error::Invalid(_)), "change {i}: {error:?}");
+    }
+    let overlapping = by_day("t", vec![days("a", 1, 3), days("b", 2, 4)]);
+    assert!(matches!(tested.refuse(create(database, overlapping)), Error::PartitionOverlap { .. }));
+    let unknown = DatabaseId(9);
+    assert_eq!(tested.refuse(create(unknown, whole("t"))), Error::UnknownDatabase("db9".to_owned()));
+}
+
+#[test]
+fn tables_are_placed_on_registered_storage_nodes_only() {
+    let (mut tested, database) = Tested::new();
+    let Response::Node(compute) = tested.run(register(Role::Compute, "c:1", None)) else { panic!("no node") };
+    let on =
+        |placement| Operation::CreateTable { database, table: Box::new(whole("t")), if_not_exists: false, placement };
+    assert_eq!(tested.refuse(on(vec![])), Error::NoStorageNode);
+    assert_eq!(tested.refuse(on(vec![NodeId(9)])), Error::UnknownNode(NodeId(9)));
+    assert!(matches!(tested.refuse(on(vec![compute])), Error::Invalid(_)));
+}
+
+#[test]
+fn truncating_gives_new_partitions_and_tablets() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, by_day("t", vec![days("p1", 0, 1), days("p2", 1, 2)]));
+    let (old, kept) = (tested.partition(table, "p1").clone(), tested.partition(table, "p2").clone());
+    let txn = tested.begin(database, "l", table);
+    tested.commit(txn, vec![write(old.tablets[0].id)]);
+    tested.run(Operation::MakeVisible { txn });
+    assert_eq!(tested.partition(table, "p1").rows, 10);
+
+    assert_eq!(tested.run(truncate(table, &["P1", "p1"])), Response::Done);
+    let new = tested.partition(table, "p1");
+    assert!(new.id != old.id && new.bounds == old.bounds && new.rows == 0 && new.visible_version == Version::FIRST);
+    assert_eq!(*tested.partition(table, "p2"), kept);
+    assert_eq!(tested.catalog.dropped_tablets.len(), 2);
+
+    assert!(matches!(tested.refuse(truncate(table, &["p1", "p9"])), Error::UnknownPartition { .. }));
+    assert_eq!(tested.run(truncate(table, &[])), Response::Done);
+    assert_ne!(tested.partition(table, "p2").id, kept.id);
+    assert_eq!(tested.catalog.dropped_tablets.len(), 6);
+}
+
+#[test]
+fn dropping_a_database_drops_what_is_in_it() {
+    let (mut tested, database) = Tested::new();
+    tested.create(database, whole("t"));
+    tested.run(create_view(database, "v", "SELECT 1", false));
+    let drop = |if_exists| Operation::DropDatabase { name: "shop".to_owned(), if_exists };
+    assert_eq!(tested.run(drop(false)), Response::Done);
+    assert!(tested.catalog.relations.is_empty() && tested.catalog.tablets.is_empty());
+    assert_eq!(tested.catalog.dropped_tablets.len(), 2);
+    assert_eq!(tested.refuse(drop(false)), Error::UnknownDatabase("shop".to_owned()));
+    assert_eq!(tested.run(drop(true)), Response::Done);
+}
+
+#[test]
+fn renaming_keeps_ids() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, whole("t"));
+    tested.create(database, whole("u"));
+    assert_eq!(tested.refuse(rename(database, "t", "u")), Error::RelationExists("u".to_owned()));
+    assert_eq!(tested.refuse(rename(database, "x", "y")), Error::UnknownTable("x".to_owned()));
+    let to = |name: &str, new: &str| Operation::RenameDatabase { name: name.to_owned(), new_name: new.to_owned() };
+    assert_eq!(tested.run(to("shop", "store")), Response::Done);
+    assert_eq!(tested.catalog.database("store").unwrap().id, database);
+    assert_eq!(tested.catalog.table(database, "t").unwrap().id, table);
+    assert_eq!(tested.refuse(to("shop", "x")), Error::UnknownDatabase("shop".to_owned()));
+    assert_eq!(tested.refuse(to("store", "store")), Error::DatabaseExists("store".to_owned()));
+}
+
+#[test]
+fn views_and_tables_share_names_and_are_told_apart() {
+    let (mut tested, database) = Tested::new();
+    tested.create(database, whole("t"));
+    let Response::Table(view) = tested.run(create_view(database, "v", "SELECT 1", false)) else { panic!("no view") };
+    let drop_view = |name: &str, if_exists| Operation::DropView { database, name: name.to_owned(), if_exists };
+    assert_eq!(tested.refuse(create(database, whole("v"))), Error::RelationExists("v".to_owned()));
+    assert_eq!(tested.refuse(create_view(database, "t", "SELECT 1", false)), Error::RelationExists("t".to_owned()));
+    assert_eq!(tested.refuse(create_view(database, "t", "SELECT 1", true)), Error::IsTable("t".to_owned()));
+    assert_eq!(tested.refuse(drop_table(database, "v")), Error::IsView("v".to_owned()));
+    assert_eq!(tested.refuse(drop_view("t", true)), Error::IsTable("t".to_owned()));
+    assert_eq!(tested.refuse(truncate(view, &[])), Error::IsView("v".to_owned()));
+    assert_eq!(tested.refuse(begin(database, "l", view)), Error::IsView("v".to_owned()));
+
+    assert_eq!(tested.run(create_view(database, "v", "SELECT 2", true)), Response::Table(view));
+    let Some(Relation::View(replaced)) = tested.catalog.relation(database, "v") else { panic!("no view") };
+    assert_eq!(replaced.query, "SELECT 2");
+    assert_eq!(tested.run(drop_view("v", false)), Response::Done);
+    assert_eq!(tested.refuse(drop_view("v", false)), Error::UnknownView("v".to_owned()));
+    assert_eq!(tested.run(drop_view("v", true)), Response::Done);
+}

@@ -1,1 +1,0 @@
-//! Statements and a catalog snapshot to distributed physical plans.

@@ -1,0 +1,42 @@
+//! Configuration of the coordinator role.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A coordinator's settings, as they stand in its TOML file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This coordinator's id, 1 to 1000, never given to another.
+    pub node_id: u64,
+    /// Where consensus log and snapshots are kept.
+    pub data: PathBuf,
+    /// Where gRPC listens.
+    pub listen: SocketAddr,
+    /// `host:port` that others reach this coordinator's gRPC at; `listen` if not set.
+    pub advertise: Option<String>,
+    /// The first voters, id to `host:port`, equal on each of them and with this coordinator among them. Empty: this
+    /// coordinator waits until an operator adds it to a cluster. Only looked at when `data` is new.
+    pub initial_voters: BTreeMap<String, String>,
+    /// Log entries between two catalog snapshots.
+    pub snapshot_every: u64,
+    /// How long a finished load's label is remembered, in seconds (StarRocks' `label_keep_max_second`).
+    pub label_retention_secs: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_id: 1,
+            data: PathBuf::from("tarn-coordinator"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 9010)),
+            advertise: None,
+            initial_voters: BTreeMap::new(),
+            snapshot_every: 10_000,
+            label_retention_secs: 259_200,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Why a coordinator cannot start or go on.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tarn_proto::ErrorKind;
+
+/// A failed start, or the end of a running coordinator.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("`initial_voters` names `{0}`, which is not a coordinator id (1 to 1000)")]
+    VoterId(String),
+    #[error("cannot listen on {address}: is it taken by another process?")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Raft(#[from] tarn_raft::Error),
+    #[error("the contract descriptors are damaged")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl Error {
+    /// What the caller must do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::VoterId(_) => ErrorKind::Invalid,
+            Self::Listen { .. } => ErrorKind::Unavailable,
+            Self::Raft(e) => e.kind(),
+            Self::Reflection(_) => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What the leader does without being asked: idempotent loops that bring the cluster to what the catalog says.
+
+pub mod tablets;
+pub mod transactions;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use tarn_ingest::{CatalogClient, Publisher};
+use tarn_raft::{CatalogRaft, Leadership};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{Members, ReplicatedCatalog};
+
+/// Time between two rounds when nothing wakes the loops.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the leader's loops whenever this coordinator leads, until `cancel`.
+pub async fn while_leading(
+    raft: CatalogRaft,
+    catalog: ReplicatedCatalog,
+    members: Arc<RwLock<Members>>,
+    label_retention: Duration,
+    cancel: CancellationToken,
+) {
+    let mut leadership = raft.leadership();
+    loop {
+        if cancel.run_until_cancelled(leads(&mut leadership, true)).await != Some(true) {
+            return;
+        }
+        info!("leading: reconcilers start");
+        let term = cancel.child_token();
+        let publisher = Publisher::new(Arc::new(catalog.clone()), catalog.stores().clone());
+        let rounds = rounds(&catalog, &members, label_retention, term.clone());
+        let lost = async {
+            let _ = cancel.run_until_cancelled(leads(&mut leadership, false)).await;
+            term.cancel();
+        };
+        tokio::join!(publisher.run(term.clone()), rounds, lost);
+        info!("not leading any more: reconcilers stopped");
+    }
+}
+
+/// Waits until this coordinator leads, or does not. `false` when consensus has stopped.
+async fn leads(leadership: &mut watch::Receiver<Leadership>, wanted: bool) -> bool {
+    leadership.wait_for(|l| l.is_self == wanted).await.is_ok()
+}
+
+async fn rounds(
+    catalog: &ReplicatedCatalog,
+    members: &RwLock<Members>,
+    label_retention: Duration,
+    cancel: CancellationToken,
+) {
+    let started = Instant::now();
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while cancel.run_until_cancelled(tick.tick()).await.is_some() {
+        let round = async {
+            let now = catalog.catalog();
+            if let Err(error) = tablets::create_missing(&now, catalog.stores(), None).await {
+                warn!(%error, "tablets are missing on a storage node");
+            }
+            tablets::drop_superfluous(catalog).await;
+            transactions::end_orphans(catalog, members, started).await;
+            transactions::expire(catalog, label_retention).await;
+        };
+        if cancel.run_until_cancelled(round).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What nodes and other coordinators ask.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::RwLock;
+use tarn_catalog::{Command, Operation, Response as Answer, Role};
+use tarn_proto::NodeId;
+use tarn_proto::wire::coordinator_service_server::CoordinatorService;
+use tarn_proto::wire::{
+    HeartbeatRequest, HeartbeatResponse, KillQueryRequest, KillQueryResponse, ListQueriesRequest, ListQueriesResponse,
+    NodeRole, ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse, RegisterRequest, RegisterResponse,
+};
+use tarn_raft::CatalogRaft;
+use tonic::{Request, Response, Status};
+
+use super::status;
+use crate::Members;
+
+/// `CoordinatorService`.
+pub struct CoordinatorServer {
+    pub raft: CatalogRaft,
+    pub members: Arc<RwLock<Members>>,
+}
+
+#[tonic::async_trait]
+impl CoordinatorService for CoordinatorServer {
+    async fn propose(&self, request: Request<ProposeRequest>) -> Result<Response<ProposeResponse>, Status> {
+        let command = Command::decode(&request.into_inner().command)
+            .map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        let (answer, log_index) = self.raft.propose_here(command).await.map_err(|e| status(&e))?;
+        Ok(Response::new(ProposeResponse { response: answer.encode().into(), log_index }))
+    }
+
+    async fn read_index(&self, _: Request<ReadIndexRequest>) -> Result<Response<ReadIndexResponse>, Status> {
+        let log_index = self.raft.read_index().await.map_err(|e| status(&e))?;
+        Ok(Response::new(ReadIndexResponse { log_index }))
+    }
+
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+        let request = request.into_inner();
+        let role = match request.role() {
+            NodeRole::Coordinator => Role::Coordinator,
+            NodeRole::Storage => Role::Storage,
+            NodeRole::Compute => Role::Compute,
+            NodeRole::Unspecified => return Err(Status::invalid_argument("a node must say its role")),
+        };
+        let node_id = (request.node_id != 0).then_some(NodeId(request.node_id));
+        let operation = Operation::RegisterNode { role, address: request.address, node_id };
+        let node = match self.raft.propose(operation).await.map_err(|e| status(&e))? {
+            Answer::Node(node) => node,
+            other => return Err(Status::internal(format!("unexpected answer to RegisterNode: {other:?}"))),
+        };
+        let cluster_id = self.raft.catalog().cluster_id.map(|id| id.to_string()).unwrap_or_default();
+        Ok(Response::new(RegisterResponse { node_id: node.get(), cluster_id }))
+    }
+
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
+        let beat = request.into_inner();
+        let catalog = self.raft.catalog();
+        // An id that belongs to another address is not this node's any more.
+        let node = catalog.nodes.get(&NodeId(beat.node_id)).filter(|n| n.address == beat.address);
+        let coordinators = {
+            let status = self.raft.status();
+            status.voters.into_values().chain(status.observers.into_values()).collect()
+        };
+        let answer =
+            HeartbeatResponse { coordinators, draining: node.is_some_and(|n| n.draining), known: node.is_some() };
+        if node.is_some() {
+            self.members.write().heard(beat, Instant::now());
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn list_queries(&self, _: Request<ListQueriesRequest>) -> Result<Response<ListQueriesResponse>, Status> {
+        Ok(Response::new(ListQueriesResponse::default()))
+    }
+
+    async fn kill_query(&self, _: Request<KillQueryRequest>) -> Result<Response<KillQueryResponse>, Status> {
+        Ok(Response::new(KillQueryResponse { found: false }))
+    }
+}

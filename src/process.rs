@@ -1,0 +1,71 @@
+//! Runtimes, signals and the graceful end of a server process.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::runtime::{Builder, Runtime};
+use tracing::{info, warn};
+
+/// Threads of a client: one renders while another reads.
+const CLIENT_THREADS: usize = 2;
+
+/// The runtime of a server.
+pub fn server_runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_name("tarn").build().context("cannot start the runtime")
+}
+
+/// The runtime of a client.
+pub fn client_runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(CLIENT_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// SIGINT and SIGTERM.
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes over the process' signals.
+    pub fn install() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
+        })
+    }
+
+    /// Waits for the next signal and names it.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// Waits for a signal, then for `shutdown`, at most for `deadline`. A second signal ends the wait.
+pub async fn until_stopped(
+    mut signals: Signals,
+    deadline: Duration,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let signal = signals.next().await;
+    info!(signal, deadline_s = deadline.as_secs(), "stopping");
+    tokio::select! {
+        () = shutdown => {
+            info!("stopped");
+            Ok(())
+        }
+        () = tokio::time::sleep(deadline) => {
+            warn!("did not stop in time");
+            bail!("did not stop within {} s", deadline.as_secs())
+        }
+        signal = signals.next() => bail!("{signal} again before the work had ended"),
+    }
+}

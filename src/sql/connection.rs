@@ -1,0 +1,218 @@
+//! One session with a server over Flight SQL.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::{CancelFlightInfoRequest, FlightClient, FlightInfo, HandshakeRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures::{StreamExt, TryStreamExt};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use super::statements;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A batch of wide rows may be larger than gRPC's 4 MiB.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Whom to connect to, and as whom.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `grpc://host:port` or `grpc+tls://host:port`.
+    pub url: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// Trusted certificates, for `grpc+tls`.
+    pub tls_ca: Option<PathBuf>,
+}
+
+impl Target {
+    fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let (scheme, address) = self.url.split_once("://").unwrap_or(("grpc", &self.url));
+        let tls = match scheme {
+            "grpc" | "grpc+tcp" | "http" => false,
+            "grpc+tls" | "grpcs" | "https" => true,
+            other => bail!("`{other}` is not a scheme of Flight SQL: use grpc:// or grpc+tls://"),
+        };
+        let uri = format!("{}://{}", if tls { "https" } else { "http" }, address.trim_end_matches('/'));
+        let endpoint = Endpoint::from_shared(uri)
+            .with_context(|| format!("`{}` is not an address of the form grpc://host:port", self.url))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_while_idle(true);
+        if !tls {
+            return Ok(endpoint);
+        }
+        let mut config = ClientTlsConfig::new();
+        if let Some(file) = &self.tls_ca {
+            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            config = config.ca_certificate(Certificate::from_pem(pem));
+        }
+        endpoint.tls_config(config).context("cannot use TLS")
+    }
+}
+
+/// One session with a server. Cheap to clone; all clones are the same session.
+#[derive(Clone)]
+pub struct Connection {
+    client: FlightSqlServiceClient<Channel>,
+    channel: Channel,
+    /// The query whose rows are being read, to cancel it.
+    running: Arc<Mutex<Option<FlightInfo>>>,
+}
+
+/// What a statement returned.
+pub enum Reply {
+    /// Rows.
+    Rows(Rows),
+    /// No rows; how many it changed, where that is known.
+    Done(Option<u64>),
+}
+
+/// Rows as they arrive.
+pub struct Rows {
+    schema: SchemaRef,
+    streams: Vec<FlightRecordBatchStream>,
+}
+
+impl Rows {
+    /// The columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The next batch.
+    pub async fn next(&mut self) -> anyhow::Result<Option<RecordBatch>> {
+        while let Some(stream) = self.streams.last_mut() {
+            match stream.next().await {
+                Some(batch) => return batch.map(Some).map_err(explain),
+                None => drop(self.streams.pop()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Connection {
+    /// Connects and logs in.
+    pub async fn open(target: Target) -> anyhow::Result<Self> {
+        let channel = target.endpoint()?.connect().await.with_context(|| format!("cannot connect to {}", target.url))?;
+        let inner = FlightServiceClient::new(channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client = FlightSqlServiceClient::new_from_inner(inner);
+        log_in(&mut client, &target).await.with_context(|| format!("cannot log in to {}", target.url))?;
+        Ok(Self { client, channel, running: Arc::default() })
+    }
+
+    /// Makes `database` the session's.
+    pub async fn use_database(&mut self, database: &str) -> anyhow::Result<()> {
+        self.run(&format!("USE `{}`", database.replace('`', "``"))).await.map(drop)
+    }
+
+    /// Runs one statement.
+    pub async fn run(&self, sql: &str) -> anyhow::Result<Reply> {
+        let mut client = self.client.clone();
+        if !statements::returns_rows(sql) {
+            let affected = client.execute_update(sql.to_owned(), None).await.map_err(explain)?;
+            return Ok(Reply::Done(u64::try_from(affected).ok().filter(|_| statements::changes_rows(sql))));
+        }
+        let info = client.execute(sql.to_owned(), None).await.map_err(explain)?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
+        let schema = if info.schema.is_empty() {
+            Schema::empty()
+        } else {
+            Schema::try_from(info.clone()).context("the server sent a malformed schema")?
+        };
+        let mut streams = Vec::with_capacity(info.endpoint.len());
+        for endpoint in info.endpoint {
+            let ticket = endpoint.ticket.ok_or_else(|| anyhow!("the server sent an endpoint without a ticket"))?;
+            streams.push(client.do_get(ticket).await.map_err(explain)?);
+        }
+        streams.reverse();
+        let mut rows = Rows { schema: Arc::new(schema), streams };
+        if rows.schema.fields().is_empty() {
+            while rows.next().await?.is_some() {}
+            return Ok(Reply::Done(None));
+        }
+        Ok(Reply::Rows(rows))
+    }
+
+    /// All rows of a query.
+    pub async fn rows(&self, sql: &str) -> anyhow::Result<Vec<RecordBatch>> {
+        let mut client = self.client.clone();
+        let info = client.execute(sql.to_owned(), None).await.map_err(explain)?;
+        fetch(&mut client, info).await
+    }
+
+    /// What `request` asks of the server's metadata.
+    pub async fn metadata(&self, request: arrow_flight::sql::CommandGetTables) -> anyhow::Result<Vec<RecordBatch>> {
+        let mut client = self.client.clone();
+        let info = client.get_tables(request).await.map_err(explain)?;
+        fetch(&mut client, info).await
+    }
+
+    /// Cancels the query that runs in this session, if its server still knows it.
+    pub async fn cancel(&self) {
+        let info = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(info) = info else { return };
+        let mut client = FlightClient::new(self.channel.clone());
+        if let Some(token) = self.client.token()
+            && client.add_header("authorization", &format!("Bearer {token}")).is_err()
+        {
+            return;
+        }
+        let call = client.cancel_flight_info(CancelFlightInfoRequest::new(info));
+        // The server also notices that its reader has gone: this only tells it sooner.
+        if tokio::time::timeout(CONNECT_TIMEOUT, call).await.is_err() {
+            eprintln!("the server does not answer");
+        }
+    }
+}
+
+async fn fetch(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -> anyhow::Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    for ticket in info.endpoint.into_iter().filter_map(|e| e.ticket) {
+        let stream = client.do_get(ticket).await.map_err(explain)?;
+        batches.extend(stream.try_collect::<Vec<_>>().await.map_err(explain)?);
+    }
+    Ok(batches)
+}
+
+/// Shows the password and keeps the token that the server answers with. The client's own `handshake` hides the server's
+/// reason in an Arrow error.
+async fn log_in(client: &mut FlightSqlServiceClient<Channel>, target: &Target) -> anyhow::Result<()> {
+    let mut request =
+        tonic::Request::new(futures::stream::iter([HandshakeRequest { protocol_version: 0, payload: Default::default() }]));
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", target.user, target.password)));
+    request.metadata_mut().insert("authorization", basic.parse().context("malformed user or password")?);
+    let response = client.inner_mut().handshake(request).await.map_err(|s| anyhow!("{}", s.message()))?;
+    let token = response
+        .metadata()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
+    if let Some(token) = token {
+        client.set_token(token);
+    }
+    Ok(())
+}
+
+/// The server's words, without the transport's.
+fn explain(error: FlightError) -> anyhow::Error {
+    match error {
+        FlightError::Tonic(status) if status.message().is_empty() => anyhow!("{}", status.code().description()),
+        FlightError::Tonic(status) => anyhow!("{}", status.message()),
+        other => anyhow!(other),
+    }
+}

@@ -1,0 +1,166 @@
+//! Rows to text: tables, CSV, JSON.
+
+use std::io::{self, BufWriter, Write};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::json::writer::{JsonArray, LineDelimited, Writer, WriterBuilder};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use clap::ValueEnum;
+
+use super::pager::Screen;
+use super::table::TableWriter;
+
+/// Dates and times as SQL writes them.
+const TIMESTAMP: &str = "%Y-%m-%d %H:%M:%S%.f";
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns, for people.
+    Table,
+    /// A header line, then rows; NULL is empty, an empty text is `""`.
+    Csv,
+    /// One array of objects.
+    Json,
+    /// One object a line.
+    Ndjson,
+}
+
+/// Where rows go.
+#[derive(Clone, Copy, Debug)]
+pub enum Sink {
+    /// To the standard output.
+    Stdout,
+    /// To a terminal of so many columns and lines: through a pager if they do not fit.
+    Terminal(Screen),
+}
+
+/// Prints the rows of one statement.
+pub struct Printer {
+    format: Format,
+    sink: Sink,
+    body: Body,
+}
+
+enum Body {
+    Nothing,
+    Table(TableWriter),
+    Csv(BufWriter<io::Stdout>),
+    Json(Writer<BufWriter<io::Stdout>, JsonArray>),
+    Ndjson(Writer<BufWriter<io::Stdout>, LineDelimited>),
+}
+
+impl Printer {
+    /// A printer that has not printed yet.
+    pub fn new(format: Format, sink: Sink) -> Self {
+        Self { format, sink, body: Body::Nothing }
+    }
+
+    /// Tells the columns. Called once, before any row.
+    pub fn begin(&mut self, schema: SchemaRef) -> anyhow::Result<()> {
+        let out = || BufWriter::new(io::stdout());
+        let json = || WriterBuilder::new().with_explicit_nulls(true).with_timestamp_format(TIMESTAMP.to_owned());
+        self.body = match self.format {
+            Format::Table => Body::Table(TableWriter::new(&schema, self.sink)),
+            Format::Csv => {
+                let mut out = out();
+                write_csv_line(&mut out, schema.fields().iter().map(|f| Some(f.name().as_str())))?;
+                Body::Csv(out)
+            }
+            Format::Json => Body::Json(json().build(out())),
+            Format::Ndjson => Body::Ndjson(json().build(out())),
+        };
+        Ok(())
+    }
+
+    /// Prints rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
+        match &mut self.body {
+            Body::Nothing => {}
+            Body::Table(table) => table.write(batch)?,
+            Body::Csv(out) => write_csv(out, batch)?,
+            Body::Json(writer) => writer.write(batch)?,
+            Body::Ndjson(writer) => writer.write(batch)?,
+        }
+        Ok(())
+    }
+
+    /// Prints what is held back.
+    pub fn end(&mut self) -> anyhow::Result<()> {
+        match std::mem::replace(&mut self.body, Body::Nothing) {
+            Body::Nothing => {}
+            Body::Table(table) => table.end()?,
+            Body::Csv(mut out) => out.flush()?,
+            Body::Json(mut writer) => {
+                writer.finish()?;
+                let mut out = writer.into_inner();
+                writeln!(out)?;
+                out.flush()?;
+            }
+            Body::Ndjson(mut writer) => {
+                writer.finish()?;
+                writer.into_inner().flush()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How values are written; `null` stands for NULL.
+pub fn format_options(null: &'static str) -> FormatOptions<'static> {
+    FormatOptions::new().with_null(null).with_timestamp_format(Some(TIMESTAMP)).with_display_error(true)
+}
+
+fn write_csv(out: &mut impl Write, batch: &RecordBatch) -> anyhow::Result<()> {
+    let options = format_options("");
+    let columns =
+        batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options)).collect::<Result<Vec<_>, _>>()?;
+    for row in 0..batch.num_rows() {
+        let values: Vec<Option<String>> = columns
+            .iter()
+            .zip(batch.columns())
+            .map(|(formatter, column)| (!column.is_null(row)).then(|| formatter.value(row).to_string()))
+            .collect();
+        write_csv_line(out, values.iter().map(Option::as_deref))?;
+    }
+    Ok(())
+}
+
+fn write_csv_line<'a>(out: &mut impl Write, values: impl Iterator<Item = Option<&'a str>>) -> io::Result<()> {
+    for (i, value) in values.enumerate() {
+        if i > 0 {
+            out.write_all(b",")?;
+        }
+        match value {
+            None => {}
+            Some(text) if text.is_empty() || text.contains([',', '"', '\n', '\r']) => {
+                write!(out, "\"{}\"", text.replace('"', "\"\""))?;
+            }
+            Some(text) => out.write_all(text.as_bytes())?,
+        }
+    }
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn csv_tells_null_from_an_empty_text_and_quotes_what_needs_it() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a,b"), Some(""), None, Some("say \"x\"")]));
+        let time: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(0), Some(1_500_000), None, None]));
+        let batch = RecordBatch::try_from_iter([("t", text), ("d", time)]).expect("a batch");
+        let mut out = Vec::new();
+        write_csv(&mut out, &batch).expect("text");
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            "\"a,b\",1970-01-01 00:00:00\n\"\",1970-01-01 00:00:01.500\n,\n\"say \"\"x\"\"\",\n"
+        );
+    }
+}

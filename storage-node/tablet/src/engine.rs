@@ -1,0 +1,255 @@
+//! The engine: all tablets of a node.
+
+pub(crate) mod commit;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tarn_proto::storage::SegmentKey;
+use tarn_proto::{TableSchema, TabletId, TxnId, Version, wire};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use crate::budget::Budget;
+use crate::codec::Codec;
+use crate::layout::DataDir;
+use crate::load::{Attempt, Load, LoadWriter};
+use crate::meta::{Changes, Meta};
+use crate::open_segment::OpenSegments;
+use crate::record::TabletRecord;
+use crate::tablet::{State, Tablet};
+use crate::{Error, Result, recovery, segment};
+
+/// How an engine works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; nobody else's files belong there.
+    pub data: PathBuf,
+    /// Memory for rows that are not yet in segments, over all loads. Writers wait while it is spent.
+    pub write_buffer_bytes: u64,
+    /// Rows of one tablet become a segment when they take this much memory.
+    pub segment_bytes: u64,
+    /// Segments that are sorted and compressed at the same time.
+    pub flush_threads: usize,
+    /// Segment files that stay open for reading.
+    pub open_segments: usize,
+}
+
+impl Options {
+    /// A gigabyte of buffers, segments of 128 MiB before compression, one flush per processor, 4096 open files.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            write_buffer_bytes: 1 << 30,
+            segment_bytes: 128 << 20,
+            flush_threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            open_segments: 4096,
+        }
+    }
+}
+
+/// All tablets of a node. Methods that are not `async` block on the disk: call them on threads made for it.
+pub struct Engine {
+    pub(crate) options: Options,
+    pub(crate) dir: DataDir,
+    pub(crate) codec: Codec,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) flushes: Arc<Semaphore>,
+    meta: Meta,
+    tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
+    /// Tablets with a pending rowset, by transaction.
+    pending: Mutex<BTreeMap<TxnId, BTreeSet<TabletId>>>,
+    /// The newest attempt to write each transaction.
+    attempts: Mutex<HashMap<TxnId, Arc<Attempt>>>,
+    next_attempt: AtomicU64,
+    loads: Mutex<Vec<Weak<Load>>>,
+    open: OpenSegments,
+}
+
+/// Files of dropped tablets. They are removed by [`Garbage::remove`] or, failing that, at the next start.
+#[must_use = "the files stay until the next start unless they are removed"]
+pub struct Garbage(Vec<PathBuf>);
+
+impl Garbage {
+    /// Removes the files. Blocks.
+    pub fn remove(self) {
+        for dir in self.0 {
+            if let Err(error) = fs::remove_dir_all(&dir)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                warn!(directory = %dir.display(), %error, "cannot remove a dropped tablet's files before the next start");
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the data directory, recovers what is there and removes what no metadata names. Blocks.
+    pub fn open(options: Options) -> Result<Arc<Self>> {
+        let dir = DataDir::create(options.data.clone())?;
+        let meta = Meta::open(&dir.meta())?;
+        let recovered = recovery::recover(&dir, &meta)?;
+        Ok(Arc::new(Self {
+            codec: Codec::new(),
+            budget: Arc::new(Budget::new(options.write_buffer_bytes)),
+            flushes: Arc::new(Semaphore::new(options.flush_threads.max(1))),
+            tablets: RwLock::new(recovered.tablets),
+            pending: Mutex::new(recovered.pending),
+            attempts: Mutex::default(),
+            next_attempt: AtomicU64::new(1),
+            loads: Mutex::default(),
+            open: OpenSegments::new(options.open_segments.max(1)),
+            dir,
+            meta,
+            options,
+        }))
+    }
+
+    /// Creates tablets that do not exist yet, at [`Version::FIRST`]. Blocks.
+    pub fn create_tablets(&self, schema: &TableSchema, ids: &[TabletId]) -> Result<()> {
+        if let Some(first) = ids.first() {
+            segment::check_schema(schema).map_err(|source| Error::Rows { tablet: *first, source })?;
+        }
+        // Creating and dropping are rare: one at a time.
+        let mut tablets = self.tablets.write();
+        let mut changes = Changes::default();
+        let new: BTreeSet<TabletId> = ids.iter().copied().filter(|id| !tablets.contains_key(id)).collect();
+        for id in &new {
+            changes.put_tablet(*id, &TabletRecord { schema: schema.clone() });
+            changes.put_version(*id, Version::FIRST);
+        }
+        self.meta.write(changes)?;
+        for id in new {
+            tablets.insert(id, Arc::new(Tablet::new(id, schema.clone(), State::new())));
+        }
+        Ok(())
+    }
+
+    /// Forgets tablets; those that are not here are skipped. Blocks.
+    pub fn drop_tablets(&self, ids: &[TabletId]) -> Result<Garbage> {
+        let ids: BTreeSet<TabletId> = ids.iter().copied().collect();
+        let dropped: Vec<Arc<Tablet>> = ids.iter().filter_map(|id| self.tablet(*id).ok()).collect();
+        let _commits: Vec<_> = dropped.iter().map(|t| t.commit.lock()).collect();
+        let mut changes = Changes::default();
+        for tablet in &dropped {
+            changes.delete_tablet(tablet.id);
+            for rowset in tablet.state.read().rowsets.keys() {
+                changes.delete_rowset(tablet.id, *rowset);
+            }
+        }
+        self.meta.write(changes)?;
+        let mut tablets = self.tablets.write();
+        for tablet in &dropped {
+            tablet.state.write().dropped = true;
+            tablets.remove(&tablet.id);
+            self.open.close_tablet(tablet.id);
+        }
+        drop(tablets);
+        let mut pending = self.pending.lock();
+        for waiting in pending.values_mut() {
+            waiting.retain(|id| !ids.contains(id));
+        }
+        pending.retain(|_, waiting| !waiting.is_empty());
+        Ok(Garbage(dropped.iter().map(|t| self.dir.tablet(t.id)).collect()))
+    }
+
+    /// Starts to write a transaction. An earlier attempt to write it, finished or not, is forgotten.
+    pub async fn begin(self: &Arc<Self>, txn: TxnId, load_id: &str) -> Result<LoadWriter> {
+        let number = self.next_attempt.fetch_add(1, Ordering::Relaxed);
+        let attempt = Arc::new(Attempt::new(txn, load_id.to_owned(), number));
+        let (engine, newest) = (self.clone(), attempt.clone());
+        blocking("the start of a load", move || engine.replace_attempt(txn, Some(newest))).await??;
+        let load = Arc::new(Load::new(self.clone(), attempt));
+        let mut loads = self.loads.lock();
+        loads.retain(|load| load.strong_count() > 0);
+        loads.push(Arc::downgrade(&load));
+        drop(loads);
+        Ok(LoadWriter::new(load))
+    }
+
+    /// Starts to flush the largest memtable of all loads, if it has at least `least` bytes.
+    pub(crate) fn flush_largest(&self, least: u64) {
+        let loads: Vec<Arc<Load>> = self.loads.lock().iter().filter_map(Weak::upgrade).collect();
+        let largest = loads.iter().filter_map(|load| load.largest().map(|(bytes, tablet)| (bytes, tablet, load)));
+        if let Some((bytes, tablet, load)) = largest.max_by_key(|(bytes, ..)| *bytes)
+            && bytes >= least
+        {
+            load.start_flush(tablet);
+        }
+    }
+
+    /// The rowsets of each tablet at a version. Blocks.
+    pub fn manifests(&self, tablets: &[(TabletId, Version)]) -> Result<Vec<wire::Manifest>> {
+        tablets.iter().map(|(id, version)| self.manifest(*id, *version)).collect()
+    }
+
+    fn manifest(&self, id: TabletId, version: Version) -> Result<wire::Manifest> {
+        let tablet = self.tablet(id)?;
+        let mut rowsets = Vec::new();
+        for (rowset, since, record) in tablet.rowsets_at(version)? {
+            let mut segments = Vec::with_capacity(record.segments.len());
+            for (number, segment) in (0..).zip(&record.segments) {
+                let key = SegmentKey { tablet: id, rowset, segment: number };
+                segments.push(wire::Segment {
+                    number,
+                    bytes: segment.bytes,
+                    rows: segment.rows,
+                    checksum: segment.checksum,
+                    delete_vector: Bytes::new(),
+                    short_key_index: self.open.get(&self.dir, key, segment)?.short_key_index(),
+                });
+            }
+            rowsets.push(wire::Rowset {
+                id: rowset.get(),
+                version: since.get(),
+                schema_version: record.schema_version.get(),
+                segments,
+            });
+        }
+        Ok(wire::Manifest { tablet_id: id.get(), version: version.get(), rowsets })
+    }
+
+    /// Verified byte ranges of a segment, in their order. Blocks.
+    pub fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let tablet = self.tablet(key.tablet)?;
+        let record = tablet.state.read().rowsets.get(&key.rowset).cloned();
+        let segment = record
+            .as_ref()
+            .and_then(|r| r.segments.get(key.segment as usize))
+            .ok_or(Error::UnknownSegment { tablet: key.tablet, rowset: key.rowset, segment: key.segment })?;
+        self.open.get(&self.dir, key, segment)?.read(ranges)
+    }
+
+    /// All tablets, by id.
+    pub fn reports(&self) -> Vec<wire::TabletReport> {
+        let mut reports: Vec<_> = self.tablets.read().values().map(|t| t.report()).collect();
+        reports.sort_by_key(|r| r.tablet_id);
+        reports
+    }
+
+    /// How many tablets there are.
+    pub fn tablet_count(&self) -> usize {
+        self.tablets.read().len()
+    }
+
+    pub(crate) fn tablet(&self, id: TabletId) -> Result<Arc<Tablet>> {
+        self.tablets.read().get(&id).cloned().ok_or(Error::UnknownTablet(id))
+    }
+}
+
+/// Runs work that blocks on a thread for it.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Background(what))
+}
+
+#[cfg(test)]
+mod tests;

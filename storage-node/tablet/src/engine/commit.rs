@@ -1,0 +1,217 @@
+//! From rows in temporary segments to a version: seal, publish, abort. Each changes memory after the disk, under the
+//! commit locks of its tablets, which are taken in order of their ids.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tarn_proto::storage::{PublishTablet, SegmentKey};
+use tarn_proto::{RowsetId, TabletId, TxnId, wire};
+
+use super::Engine;
+use crate::layout::sync_dir;
+use crate::load::Attempt;
+use crate::meta::Changes;
+use crate::record::RowsetRecord;
+use crate::segment::TemporarySegment;
+use crate::tablet::Tablet;
+use crate::{Error, Result, metrics};
+
+/// The rowset that a load writes.
+pub(crate) const fn rowset_of(txn: TxnId) -> RowsetId {
+    RowsetId(txn.get())
+}
+
+/// A tablet's finished segments of one load, in order of their numbers.
+pub(crate) type Finished = BTreeMap<TabletId, (Arc<Tablet>, Vec<TemporarySegment>)>;
+
+impl Engine {
+    /// Makes a load's segments pending rowsets, durably. Blocks.
+    pub(crate) fn seal(&self, attempt: &Arc<Attempt>, finished: Finished) -> Result<Vec<wire::RowsetSummary>> {
+        // Held to the end: who replaces or aborts the attempt waits, and then finds the rowsets.
+        let open = attempt.open.lock();
+        if !*open {
+            return Err(attempt.replaced());
+        }
+        let tablets: Vec<Arc<Tablet>> = finished.values().map(|(tablet, _)| tablet.clone()).collect();
+        let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
+        let rowset = rowset_of(attempt.txn);
+        for tablet in &tablets {
+            tablet.check_writable()?;
+            if tablet.state.read().rowsets.contains_key(&rowset) {
+                return Err(Error::Published { tablet: tablet.id, txn: attempt.txn });
+            }
+        }
+        let records = self.name_files(attempt.txn, finished)?;
+        let mut changes = Changes::default();
+        for (tablet, record) in &records {
+            changes.put_rowset(tablet.id, rowset, record);
+        }
+        if let Err(error) = self.meta.write(changes) {
+            tablets.iter().for_each(|t| t.note(&error));
+            return Err(error);
+        }
+        let mut summaries = Vec::with_capacity(records.len());
+        for (tablet, record) in records {
+            summaries.push(wire::RowsetSummary {
+                tablet_id: tablet.id.get(),
+                rowset_id: rowset.get(),
+                rows: record.rows(),
+                bytes: record.bytes(),
+            });
+            tablet.state.write().rowsets.insert(rowset, Arc::new(record));
+        }
+        if !tablets.is_empty() {
+            self.pending.lock().entry(attempt.txn).or_default().extend(tablets.iter().map(|t| t.id));
+        }
+        metrics::rowsets("sealed", tablets.len());
+        Ok(summaries)
+    }
+
+    /// Gives the segments their names, durably.
+    fn name_files(&self, txn: TxnId, finished: Finished) -> Result<Vec<(Arc<Tablet>, RowsetRecord)>> {
+        let mut records = Vec::with_capacity(finished.len());
+        for (id, (tablet, segments)) in finished {
+            let named = segments.into_iter().map(|s| s.keep(&self.dir)).collect::<Result<Vec<_>>>();
+            let named = named.and_then(|segments| sync_dir(&self.dir.tablet(id)).map(|()| segments));
+            match named {
+                Ok(segments) => {
+                    let schema_version = tablet.schema.version;
+                    records.push((tablet, RowsetRecord { txn, version: None, schema_version, segments }));
+                }
+                Err(error) => {
+                    // What has a name already is an orphan, which goes at the next start.
+                    tablet.note(&error);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Makes a transaction part of the tablets' next version, all or none, durably. Idempotent. Blocks.
+    pub fn publish(&self, txn: TxnId, requests: &[PublishTablet]) -> Result<()> {
+        let started = Instant::now();
+        let requests: BTreeMap<TabletId, &PublishTablet> = requests.iter().map(|r| (r.tablet, r)).collect();
+        let tablets = requests.keys().map(|id| self.tablet(*id)).collect::<Result<Vec<_>>>()?;
+        let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
+        let rowset = rowset_of(txn);
+        let mut changes = Changes::default();
+        let mut published = Vec::with_capacity(tablets.len());
+        for (tablet, request) in tablets.iter().zip(requests.values()) {
+            let Some(record) = next(tablet, txn, request)? else { continue };
+            if let Some(record) = &record {
+                changes.put_rowset(tablet.id, rowset, record);
+            }
+            changes.put_version(tablet.id, request.version);
+            published.push((tablet, request.version, record));
+        }
+        if let Err(error) = self.meta.write(changes) {
+            tablets.iter().for_each(|t| t.note(&error));
+            return Err(error);
+        }
+        let mut pending = self.pending.lock();
+        let mut rowsets = 0;
+        for (tablet, version, record) in published {
+            let mut state = tablet.state.write();
+            state.version = version;
+            if let Some(record) = record {
+                state.rowsets.insert(rowset, Arc::new(record));
+                rowsets += 1;
+            }
+            if let Some(waiting) = pending.get_mut(&txn) {
+                waiting.remove(&tablet.id);
+            }
+        }
+        if pending.get(&txn).is_some_and(|waiting| waiting.is_empty()) {
+            pending.remove(&txn);
+        }
+        drop(pending);
+        metrics::rowsets("published", rowsets);
+        metrics::published(started.elapsed());
+        Ok(())
+    }
+
+    /// Forgets what a transaction wrote and did not publish, and stops who still writes it. Idempotent. Blocks.
+    pub fn abort(&self, txn: TxnId) -> Result<()> {
+        self.replace_attempt(txn, None)
+    }
+
+    /// Ends the attempt to write a transaction, forgets its pending rowsets and lets `newest` write instead.
+    pub(super) fn replace_attempt(&self, txn: TxnId, newest: Option<Arc<Attempt>>) -> Result<()> {
+        let before = match newest {
+            Some(newest) => self.attempts.lock().insert(txn, newest),
+            None => self.attempts.lock().remove(&txn),
+        };
+        if let Some(before) = before {
+            *before.open.lock() = false;
+        }
+        self.forget_pending(txn)
+    }
+
+    /// Ends this attempt, if no other has taken its place.
+    pub(crate) fn end_attempt(&self, attempt: &Attempt) {
+        let mut attempts = self.attempts.lock();
+        if attempts.get(&attempt.txn).is_some_and(|newest| newest.number == attempt.number) {
+            attempts.remove(&attempt.txn);
+        }
+    }
+
+    fn forget_pending(&self, txn: TxnId) -> Result<()> {
+        let waiting = self.pending.lock().get(&txn).cloned().unwrap_or_default();
+        let tablets: Vec<Arc<Tablet>> = waiting.iter().filter_map(|id| self.tablet(*id).ok()).collect();
+        let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
+        let rowset = rowset_of(txn);
+        let mut changes = Changes::default();
+        let mut forgotten = Vec::new();
+        for tablet in &tablets {
+            // It may have been published meanwhile.
+            let record = tablet.state.read().rowsets.get(&rowset).cloned();
+            if let Some(record) = record.filter(|r| r.version.is_none()) {
+                changes.delete_rowset(tablet.id, rowset);
+                forgotten.push((tablet, record.segments.len() as u32));
+            }
+        }
+        self.meta.write(changes)?;
+        for (tablet, _) in &forgotten {
+            tablet.state.write().rowsets.remove(&rowset);
+        }
+        self.pending.lock().remove(&txn);
+        for (tablet, segments) in &forgotten {
+            self.open.retain(|key| key.tablet != tablet.id || key.rowset != rowset);
+            for segment in 0..*segments {
+                let files = self.dir.segment(SegmentKey { tablet: tablet.id, rowset, segment });
+                // What cannot be removed now is an orphan, which goes at the next start.
+                let _ = fs::remove_file(&files.segment);
+                let _ = fs::remove_file(&files.sidecar);
+            }
+        }
+        metrics::rowsets("aborted", forgotten.len());
+        Ok(())
+    }
+}
+
+/// What publishing `request` changes: nothing if it is published already, else the rowset's new record if it has one.
+fn next(tablet: &Tablet, txn: TxnId, request: &PublishTablet) -> Result<Option<Option<RowsetRecord>>> {
+    let state = tablet.state.read();
+    let record = state.rowsets.get(&rowset_of(txn));
+    if state.version >= request.version {
+        let there = record.is_some_and(|r| r.version == Some(request.version));
+        return if there == request.has_rowset {
+            Ok(None)
+        } else {
+            Err(Error::VersionTaken { tablet: tablet.id, version: request.version, txn })
+        };
+    }
+    if state.version.next() != request.version {
+        return Err(Error::NotNext { tablet: tablet.id, current: state.version, version: request.version });
+    }
+    match (request.has_rowset, record) {
+        (false, _) => Ok(Some(None)),
+        (true, Some(record)) if record.version.is_none() => {
+            Ok(Some(Some(RowsetRecord { version: Some(request.version), ..record.as_ref().clone() })))
+        }
+        (true, _) => Err(Error::MissingRowset { tablet: tablet.id, txn }),
+    }
+}

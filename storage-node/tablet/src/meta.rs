@@ -1,0 +1,102 @@
+//! The tablet metadata store: RocksDB behind typed records. All calls block; writes are synced.
+
+use std::path::Path;
+
+use rocksdb::{DB, IteratorMode, Options, WriteBatch, WriteOptions};
+use tarn_proto::{RowsetId, TabletId, Version};
+
+use crate::keys::Key;
+use crate::record::{Record, RowsetRecord, TabletRecord, VersionRecord};
+use crate::{Error, Result};
+
+/// Memory for writes that are not yet in a table file. Records are small and few.
+const WRITE_BUFFER_BYTES: usize = 8 << 20;
+/// Log files of RocksDB itself that are kept.
+const KEPT_LOGS: usize = 4;
+
+/// The store.
+pub(crate) struct Meta {
+    db: DB,
+    synced: WriteOptions,
+}
+
+/// A decoded entry of the store.
+pub(crate) enum Entry {
+    /// A tablet exists.
+    Tablet(TabletId, TabletRecord),
+    /// Its version.
+    Version(TabletId, Version),
+    /// One of its rowsets.
+    Rowset(TabletId, RowsetId, RowsetRecord),
+}
+
+/// Changes that become durable together.
+#[derive(Default)]
+pub(crate) struct Changes(WriteBatch);
+
+impl Changes {
+    /// Adds or replaces a tablet.
+    pub(crate) fn put_tablet(&mut self, tablet: TabletId, record: &TabletRecord) {
+        self.0.put(Key::Tablet(tablet).encode(), record.encode());
+    }
+
+    /// Sets a tablet's version.
+    pub(crate) fn put_version(&mut self, tablet: TabletId, version: Version) {
+        self.0.put(Key::Version(tablet).encode(), VersionRecord { version }.encode());
+    }
+
+    /// Adds or replaces a rowset.
+    pub(crate) fn put_rowset(&mut self, tablet: TabletId, rowset: RowsetId, record: &RowsetRecord) {
+        self.0.put(Key::Rowset(tablet, rowset).encode(), record.encode());
+    }
+
+    /// Forgets a rowset.
+    pub(crate) fn delete_rowset(&mut self, tablet: TabletId, rowset: RowsetId) {
+        self.0.delete(Key::Rowset(tablet, rowset).encode());
+    }
+
+    /// Forgets a tablet and its version; its rowsets are deleted one by one.
+    pub(crate) fn delete_tablet(&mut self, tablet: TabletId) {
+        self.0.delete(Key::Tablet(tablet).encode());
+        self.0.delete(Key::Version(tablet).encode());
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Meta {
+    /// Opens or creates the store. Fails if another process has it open.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_keep_log_file_num(KEPT_LOGS);
+        let db = DB::open(&options, path).map_err(|source| Error::Meta { action: "open", source })?;
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        Ok(Self { db, synced })
+    }
+
+    /// Makes changes durable, all or none.
+    pub(crate) fn write(&self, changes: Changes) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.db.write_opt(&changes.0, &self.synced).map_err(|source| Error::Meta { action: "write", source })
+    }
+
+    /// All entries.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Result<Entry>> + '_ {
+        self.db.iterator(IteratorMode::Start).map(|entry| {
+            let (key, value) = entry.map_err(|source| Error::Meta { action: "read", source })?;
+            Ok(match Key::decode(&key)? {
+                Key::Tablet(tablet) => Entry::Tablet(tablet, TabletRecord::decode(&value)?),
+                Key::Version(tablet) => Entry::Version(tablet, VersionRecord::decode(&value)?.version),
+                Key::Rowset(tablet, rowset) => Entry::Rowset(tablet, rowset, RowsetRecord::decode(&value)?),
+            })
+        })
+    }
+}

@@ -13,7 +13,7 @@ mod admin;
 mod cli;
 mod config;
 mod process;
-//mod roles;
+mod roles;
 mod sql;
 mod telemetry;
 
@@ -40,14 +40,18 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Dev(args) => roles::dev(&args)?,
+        Command::Coordinator(args) => roles::coordinator(&args)?,
+        Command::StorageNode(args) => roles::storage_node(&args)?,
+        Command::ComputeNode(args) => roles::compute_node(&args)?,
         Command::Sql(args) => return process::client_runtime()?.block_on(sql::run(args)),
         Command::Admin(args) => process::client_runtime()?.block_on(admin::run(args))?,
         Command::Config(args) => match args.command {
-            ConfigCommand::Check { file, role: _ } => {
+            ConfigCommand::Check { file, role } => {
+                roles::check_config(&file, role)?;
                 println!("{}: ok", file.display());
             }
         },
-        _ => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,12 @@ use sqlparser::tokenizer::Token;
 
 use crate::types::parse_cast_type;
 
+/// Operators that may follow each other without parentheses. A row of them becomes a tree that is as deep, which later
+/// steps walk, and drop, on an ordinary thread's stack.
+const MAX_CHAIN: usize = 5_000;
+/// The same before `::` and `DIV`, where a row is copied once for each of its operators.
+const MAX_COPIED_CHAIN: usize = 100;
+
 /// StarRocks' dialect: MySQL's tokens, and every query and expression that DataFusion can plan.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TarnDialect;
@@ -160,6 +166,14 @@ impl Dialect for TarnDialect {
     }
 
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        // The operators read here take a copy of what stands left of them.
+        let is_ours = parser.peek_token_ref().token == Token::DoubleColon || parser.peek_keyword(Keyword::DIV);
+        let limit = if is_ours { MAX_COPIED_CHAIN } else { MAX_CHAIN };
+        if std::iter::successors(Some(expr), |e| left_operand(e)).nth(limit).is_some() {
+            let at = parser.peek_token_ref().span.start;
+            let message = format!("an expression has more than {limit} operators in a row: split it, or use IN{at}");
+            return Some(Err(ParserError::ParserError(message)));
+        }
         if parser.consume_token(&Token::DoubleColon) {
             return Some(parse_cast_type(parser).map(|data_type| Expr::Cast {
                 kind: CastKind::DoubleColon,
@@ -178,6 +192,36 @@ impl Dialect for TarnDialect {
             }));
         }
         None
+    }
+}
+
+/// What stands left of the operator that was read last.
+fn left_operand(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::BinaryOp { left, .. } | Expr::AnyOp { left, .. } | Expr::AllOp { left, .. } => Some(left),
+        Expr::IsDistinctFrom(left, _) | Expr::IsNotDistinctFrom(left, _) => Some(left),
+        Expr::IsNull(expr)
+        | Expr::IsNotNull(expr)
+        | Expr::IsTrue(expr)
+        | Expr::IsNotTrue(expr)
+        | Expr::IsFalse(expr)
+        | Expr::IsNotFalse(expr)
+        | Expr::IsUnknown(expr)
+        | Expr::IsNotUnknown(expr)
+        | Expr::UnaryOp { expr, .. }
+        | Expr::Cast { expr, .. }
+        | Expr::InList { expr, .. }
+        | Expr::InSubquery { expr, .. }
+        | Expr::InUnnest { expr, .. }
+        | Expr::Between { expr, .. }
+        | Expr::Like { expr, .. }
+        | Expr::ILike { expr, .. }
+        | Expr::RLike { expr, .. }
+        | Expr::SimilarTo { expr, .. }
+        | Expr::IsNormalized { expr, .. }
+        | Expr::JsonAccess { value: expr, .. }
+        | Expr::AtTimeZone { timestamp: expr, .. } => Some(expr),
+        _ => None,
     }
 }
 

@@ -62,6 +62,7 @@ struct StatementParser<'a> {
 impl<'a> StatementParser<'a> {
     fn new(sql: &'a str) -> Result<Self> {
         let tokens = Tokenizer::new(&TarnDialect, sql).tokenize_with_location().map_err(ParseError::from_tokenizer)?;
+        query::check_set_operations(&tokens)?;
         let end = tokens
             .iter()
             .rev()

@@ -30,7 +30,7 @@ fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
 /// One of `all`, or one time in sixteen none of them.
 fn pick<T>(all: impl Iterator<Item = T>, n: u8, none: T) -> T {
     let mut all: Vec<T> = all.collect();
-    if n % 16 == 0 || all.is_empty() {
+    if n.is_multiple_of(16) || all.is_empty() {
         return none;
     }
     let i = n as usize / 16 * 7 % all.len();
@@ -52,7 +52,7 @@ fn name(prefix: &str, n: u8, of: u8) -> String {
 
 /// `shop` is the database that there is from the beginning.
 fn database_name(n: u8, of: u8) -> String {
-    if n % of == 0 { "shop".to_owned() } else { name("db", n, of) }
+    if n.is_multiple_of(of) { "shop".to_owned() } else { name("db", n, of) }
 }
 
 impl Step {

@@ -225,7 +225,9 @@ impl StatementParser<'_> {
                 self.with(|p| p.parse_prefix())?;
                 Ok(ColumnDefault::Expr(self.text_since(start).to_owned()))
             }
-            _ => Ok(ColumnDefault::Value(self.literal("a default: a constant, NULL, CURRENT_TIMESTAMP or (expression)")?)),
+            _ => Ok(ColumnDefault::Value(
+                self.literal("a default: a constant, NULL, CURRENT_TIMESTAMP or (expression)")?,
+            )),
         }
     }
 

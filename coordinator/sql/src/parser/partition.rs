@@ -158,7 +158,10 @@ impl StatementParser<'_> {
                 match text.trim().parse() {
                     Ok(n) if n > 0 => n,
                     _ => {
-                        return Err(ParseError::new(at, format!("expected a whole number, at least 1, found '{text}'")));
+                        return Err(ParseError::new(
+                            at,
+                            format!("expected a whole number, at least 1, found '{text}'"),
+                        ));
                     }
                 }
             }

@@ -7,9 +7,35 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::{Result, StatementParser};
+use crate::error::ParseError;
 
 /// Words in brackets after `JOIN` that ask for a join's distribution. The optimizer decides that by itself.
 const JOIN_HINTS: [&str; 6] = ["BROADCAST", "SHUFFLE", "BUCKET", "COLOCATE", "UNREORDER", "SKEW"];
+
+/// Set operations of one query. A row of them becomes a tree that is as deep, which later steps walk on an ordinary
+/// thread's stack.
+const MAX_SET_OPERATIONS: usize = 500;
+
+/// Refuses queries of too many set operations before they become a tree.
+pub(super) fn check_set_operations(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut operations = 0;
+    for TokenWithSpan { token, span } in tokens {
+        match token {
+            Token::SemiColon => operations = 0,
+            Token::Word(word) if matches!(word.keyword, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT) => {
+                operations += 1;
+            }
+            _ => {}
+        }
+        if operations > MAX_SET_OPERATIONS {
+            let message = format!(
+                "a query has more than {MAX_SET_OPERATIONS} set operations (UNION, EXCEPT, INTERSECT): split it"
+            );
+            return Err(ParseError::new(span.start.into(), message));
+        }
+    }
+    Ok(())
+}
 
 /// Gives strings one kind of quotes and takes join hints away, which no later step has a use for.
 pub(super) fn normalize(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {

@@ -21,11 +21,11 @@ impl StatementParser<'_> {
             return Ok(Statement::ShowVariables { scope: scope.unwrap_or(Scope::Session), like: self.like()? });
         }
         if self.eat("TABLES") {
-            let from = if self.from() { Some(self.object_name("a database's name")?) } else { None };
+            let from = if self.eat_from() { Some(self.object_name("a database's name")?) } else { None };
             return Ok(Statement::ShowTables { full, from, like: self.like()? });
         }
         if self.eat("COLUMNS") || self.eat("FIELDS") {
-            let table = self.from_table()?;
+            let table = self.of_table()?;
             return Ok(Statement::ShowColumns { full, table, like: self.like()? });
         }
         if self.eat("PROCESSLIST") {
@@ -35,17 +35,17 @@ impl StatementParser<'_> {
             return self.expected("TABLES, COLUMNS or PROCESSLIST");
         }
         if self.eat("DATABASES") || self.eat("SCHEMAS") {
-            let catalog = if self.from() { Some(self.ident("a catalog's name")?) } else { None };
+            let catalog = if self.eat_from() { Some(self.ident("a catalog's name")?) } else { None };
             return Ok(Statement::ShowDatabases { catalog, like: self.like()? });
         }
         if self.eat("CREATE") {
             return self.show_create();
         }
         if self.eat("PARTITIONS") {
-            return Ok(Statement::ShowPartitions { table: self.from_table()? });
+            return Ok(Statement::ShowPartitions { table: self.of_table()? });
         }
         if self.eat("TABLETS") || self.eat("TABLET") {
-            let table = self.from_table()?;
+            let table = self.of_table()?;
             let partitions = if self.eat("PARTITION") || self.eat("PARTITIONS") {
                 self.parenthesized(|p| p.ident("a partition's name"))?
             } else {
@@ -93,17 +93,17 @@ impl StatementParser<'_> {
         Ok(Statement::Describe { table })
     }
 
-    fn from(&mut self) -> bool {
+    fn eat_from(&mut self) -> bool {
         self.eat("FROM") || self.eat("IN")
     }
 
     /// `FROM table [FROM database]`
-    fn from_table(&mut self) -> Result<ObjectName> {
-        if !self.from() {
+    fn of_table(&mut self) -> Result<ObjectName> {
+        if !self.eat_from() {
             return self.expected("FROM");
         }
         let mut table = self.object_name("a table's name")?;
-        if table.parts.len() == 1 && self.from() {
+        if table.parts.len() == 1 && self.eat_from() {
             let mut database = self.object_name("a database's name")?;
             database.parts.truncate(2);
             database.parts.append(&mut table.parts);

@@ -64,7 +64,7 @@ fn expressions_of_every_kind_parse() {
         ),
         ("group_concat(a ORDER BY b SEPARATOR '; ')", "group_concat(a ORDER BY b SEPARATOR '; ')"),
         ("a DIV 2 + 1", "a DIV 2 + 1"),
-        ("!a && b", "!a && b"),
+        ("!a && b", "!a AND b"),
         ("$1 + ?", "$1 + ?"),
         ("@@session.auto_increment_increment", "@@session.auto_increment_increment"),
         ("CASE WHEN a THEN 1 ELSE 2 END", "CASE WHEN a THEN 1 ELSE 2 END"),
@@ -125,7 +125,9 @@ fn unnest_in_from_is_unnesting() {
 fn files_is_a_table_function_with_properties() {
     let properties = |sql: &str| files_properties(&select(sql).from[0].relation).map(|r| r.map_err(|e| e.to_string()));
     assert_eq!(
-        properties(r#"SELECT * FROM FILES("path" = "s3://b/f/*.parquet", "FORMAT" = "parquet", 'x' = 5) AS f WHERE f.a > 1"#),
+        properties(
+            r#"SELECT * FROM FILES("path" = "s3://b/f/*.parquet", "FORMAT" = "parquet", 'x' = 5) AS f WHERE f.a > 1"#
+        ),
         Some(Ok(vec![
             ("path".into(), "s3://b/f/*.parquet".into()),
             ("format".into(), "parquet".into()),
@@ -136,7 +138,7 @@ fn files_is_a_table_function_with_properties() {
     assert_eq!(properties("SELECT * FROM other('path' = 'x')"), None);
     assert_eq!(
         properties("SELECT * FROM FILES('path' = 'x', 7)"),
-        Some(Err("expected \"name\" = \"value\" as argument of FILES, found 7 at line 1, column 36".into()))
+        Some(Err("expected \"name\" = \"value\" as argument of FILES, found 7 at line 1, column 35".into()))
     );
     assert_eq!(
         properties("SELECT * FROM FILES('path' = 'x',\n 'PATH' = 'y')"),
@@ -149,10 +151,13 @@ fn cast_targets_are_column_types() {
     for (text, expected) in [
         ("DATETIME", Some(DataType::DateTime)),
         ("LARGEINT", Some(DataType::Decimal(38, 0))),
-        ("MAP<STRING, STRUCT<a: INT>>", Some(DataType::Map(
-            Box::new(DataType::String),
-            Box::new(DataType::Struct(vec![("a".into(), DataType::Int)])),
-        ))),
+        (
+            "MAP<STRING, STRUCT<a: INT>>",
+            Some(DataType::Map(
+                Box::new(DataType::String),
+                Box::new(DataType::Struct(vec![("a".into(), DataType::Int)])),
+            )),
+        ),
         ("VARBINARY", Some(DataType::Varbinary)),
         ("DECIMAL(9, 3)", Some(DataType::Decimal(9, 3))),
         ("SIGNED", Some(DataType::BigInt)),

@@ -6,8 +6,14 @@ use crate::parse;
 #[test]
 fn errors_point_at_line_and_column() {
     for (sql, message) in [
-        ("", "expected a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..), found end of input at line 1, column 1"),
-        ("FROB x", "expected a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..), found FROB at line 1, column 1"),
+        (
+            "",
+            "expected a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..), found end of input at line 1, column 1",
+        ),
+        (
+            "FROB x",
+            "expected a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..), found FROB at line 1, column 1",
+        ),
         ("SELECT 1 FROM", "expected identifier, found end of input at line 1, column 14"),
         ("SELECT 1\nFROM t\nWHERE a = )", "expected an expression, found ) at line 3, column 11"),
         ("USE a b", "expected end of statement, found b at line 1, column 7"),
@@ -21,11 +27,11 @@ fn errors_point_at_line_and_column() {
             "CREATE TABLE t (a DECIMAL(39, 2))",
             "DECIMAL(39) is not possible: the precision is 1 to 38 at line 1, column 27",
         ),
+        ("CREATE TABLE t (a DECIMAL(5, 6))", "DECIMAL(5,6) is not possible: the scale is 0 to 5 at line 1, column 30"),
         (
-            "CREATE TABLE t (a DECIMAL(5, 6))",
-            "DECIMAL(5,6) is not possible: the scale is 0 to 5 at line 1, column 30",
+            "CREATE TABLE t (a CHAR(256))",
+            "CHAR(256) is not possible: the length is 1 to 255 bytes at line 1, column 24",
         ),
-        ("CREATE TABLE t (a CHAR(256))", "CHAR(256) is not possible: the length is 1 to 255 bytes at line 1, column 24"),
         (
             "CREATE TABLE t (a VARCHAR(0))",
             "VARCHAR(0) is not possible: the length is 1 to 1048576 bytes at line 1, column 27",
@@ -63,15 +69,27 @@ fn errors_point_at_line_and_column() {
             "INSERT INTO FILES('path'='x') SELECT 1",
             "INSERT INTO FILES is not available yet: only tables can be loaded at line 1, column 13",
         ),
-        ("INSERT INTO t TEMPORARY PARTITION (p) SELECT 1", "temporary partitions are not available yet at line 1, column 15"),
-        ("ALTER TABLE t ADD COLUMN c INT", "expected ADD PARTITION, DROP PARTITION or RENAME, found ADD at line 1, column 15"),
+        (
+            "INSERT INTO t TEMPORARY PARTITION (p) SELECT 1",
+            "temporary partitions are not available yet at line 1, column 15",
+        ),
+        (
+            "ALTER TABLE t ADD COLUMN c INT",
+            "expected ADD PARTITION, DROP PARTITION or RENAME, found ADD at line 1, column 15",
+        ),
         ("DELETE FROM t", "DELETE is not available yet at line 1, column 1"),
         ("CREATE MATERIALIZED VIEW v AS SELECT 1", "CREATE MATERIALIZED VIEW is not available yet at line 1, column 8"),
         ("EXPLAIN DROP TABLE t", "expected a query or INSERT to explain, found DROP at line 1, column 9"),
         ("SET x 1", "expected =, found 1 at line 1, column 7"),
-        ("SHOW NONSENSE", "expected CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, STORAGE NODES, TABLES, TABLETS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6"),
+        (
+            "SHOW NONSENSE",
+            "expected CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, STORAGE NODES, TABLES, TABLETS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6",
+        ),
         ("SELECT 'abc", "Unterminated string literal at line 1, column 8"),
-        ("SELECT CAST(1 AS DECIMAL(50, 1))", "DECIMAL(50) is not possible: the precision is 1 to 38 at line 1, column 26"),
+        (
+            "SELECT CAST(1 AS DECIMAL(50, 1))",
+            "DECIMAL(50) is not possible: the precision is 1 to 38 at line 1, column 26",
+        ),
     ] {
         assert_eq!(err(sql), message, "{sql}");
     }
@@ -94,4 +112,24 @@ fn deep_nesting_is_refused_not_a_crash() {
     assert!(parse(&types).unwrap_err().message.contains("nested 16 deep"));
     let calls = format!("CREATE TABLE t (a INT) PARTITION BY {}a{}", "f(".repeat(500), ")".repeat(500));
     assert!(parse(&calls).unwrap_err().message.contains("nested 8 deep"));
+}
+
+#[test]
+fn long_chains_are_refused_not_a_crash() {
+    let ors = |n: usize| format!("SELECT * FROM t WHERE a = 0{}", " OR a = 1".repeat(n));
+    assert!(parse(&ors(4_000)).is_ok());
+    assert_eq!(
+        parse(&ors(100_000)).unwrap_err().to_string(),
+        "an expression has more than 5000 operators in a row: split it, or use IN at line 1, column 45020"
+    );
+    assert!(parse(&format!("SELECT 1{}", " IS NULL".repeat(100_000))).unwrap_err().message.contains("in a row"));
+    assert!(parse(&format!("SELECT 1{}", "::INT".repeat(100_000))).unwrap_err().message.contains("in a row"));
+    assert!(parse(&format!("SELECT 1{}", " DIV 2".repeat(100_000))).unwrap_err().message.contains("in a row"));
+    let unions = |n: usize| format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(n));
+    assert!(parse(&unions(400)).is_ok());
+    assert!(parse(&format!("{};{}", unions(400), unions(400))).is_ok());
+    assert_eq!(
+        parse(&unions(100_000)).unwrap_err().to_string(),
+        "a query has more than 500 set operations (UNION, EXCEPT, INTERSECT): split it at line 1, column 9510"
+    );
 }

@@ -7,8 +7,8 @@ use tarn_proto::DataType;
 
 use super::table;
 use crate::{
-    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, Index, IntervalUnit, ListPartition, Literal, Model,
-    ModelKind, ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, parse_one,
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, Index, IntervalUnit, ListPartition, Literal,
+    Model, ModelKind, ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, parse_one,
 };
 
 const NOWHERE: Position = Position { line: 0, column: 0 };
@@ -18,8 +18,12 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn ident() -> impl Strategy<Value = Ident> {
-    prop_oneof!["[a-z_][a-z0-9_]{0,8}", "[ -~é]{1,6}", select(vec!["select", "index", "interval", "key"]).prop_map(String::from)]
-        .prop_map(Ident::new)
+    prop_oneof![
+        "[a-z_][a-z0-9_]{0,8}",
+        "[ -~é]{1,6}",
+        select(vec!["select", "index", "interval", "key"]).prop_map(String::from)
+    ]
+    .prop_map(Ident::new)
 }
 
 fn idents() -> impl Strategy<Value = Vec<Ident>> {
@@ -76,20 +80,22 @@ fn column() -> impl Strategy<Value = ColumnDef> {
         (ident(), data_type(), any::<bool>(), aggregation),
         (option::of(any::<bool>()), option::of(default), any::<bool>(), generated, option::of(text())),
     )
-        .prop_map(|((name, data_type, key, aggregation), (nullable, default, auto_increment, generated_as, comment))| {
-            ColumnDef {
-                name,
-                data_type,
-                type_at: NOWHERE,
-                key,
-                aggregation,
-                nullable,
-                default,
-                auto_increment,
-                generated_as,
-                comment,
-            }
-        })
+        .prop_map(
+            |((name, data_type, key, aggregation), (nullable, default, auto_increment, generated_as, comment))| {
+                ColumnDef {
+                    name,
+                    data_type,
+                    type_at: NOWHERE,
+                    key,
+                    aggregation,
+                    nullable,
+                    default,
+                    auto_increment,
+                    generated_as,
+                    comment,
+                }
+            },
+        )
 }
 
 fn properties(max: usize) -> impl Strategy<Value = Vec<Property>> {
@@ -122,17 +128,19 @@ fn range_partition() -> impl Strategy<Value = RangePartition> {
 
 fn list_partition() -> impl Strategy<Value = ListPartition> {
     let tuple = prop::collection::vec(option::of(literal()), 1..3);
-    (ident(), any::<bool>(), prop::collection::vec(tuple, 1..3), properties(2)).prop_map(
-        |(name, if_not_exists, values, properties)| ListPartition { name, if_not_exists, values, properties },
-    )
+    (ident(), any::<bool>(), prop::collection::vec(tuple, 1..3), properties(2))
+        .prop_map(|(name, if_not_exists, values, properties)| ListPartition { name, if_not_exists, values, properties })
 }
 
 fn partition_call() -> impl Strategy<Value = PartitionExpr> {
     let leaf = prop_oneof![
         ident().prop_map(PartitionExpr::Column),
         literal().prop_map(PartitionExpr::Literal),
-        (1u32.., select(IntervalUnit::ALL.to_vec()))
-            .prop_map(|(count, unit)| PartitionExpr::Interval { count, unit, at: NOWHERE }),
+        (1u32.., select(IntervalUnit::ALL.to_vec())).prop_map(|(count, unit)| PartitionExpr::Interval {
+            count,
+            unit,
+            at: NOWHERE
+        }),
     ];
     (ident(), prop::collection::vec(leaf, 0..3)).prop_map(|(name, args)| PartitionExpr::Function { name, args })
 }
@@ -149,23 +157,28 @@ fn partition_expr() -> impl Strategy<Value = PartitionExpr> {
 fn create_table() -> impl Strategy<Value = CreateTable> {
     let model = select(vec![ModelKind::Duplicate, ModelKind::Aggregate, ModelKind::Unique, ModelKind::PrimaryKey]);
     let model = (model, idents()).prop_map(|(kind, keys)| Model { kind, keys, at: NOWHERE });
-    let partition = prop_oneof![
-        (idents(), prop::collection::vec(range_partition(), 0..3))
-            .prop_map(|(columns, partitions)| PartitionBy::Range { columns, partitions, at: NOWHERE }),
-        (idents(), prop::collection::vec(list_partition(), 0..3))
-            .prop_map(|(columns, partitions)| PartitionBy::List { columns, partitions, at: NOWHERE }),
-        prop::collection::vec(partition_expr(), 1..3).prop_map(PartitionBy::Expressions),
-    ];
+    let partition =
+        prop_oneof![
+            (idents(), prop::collection::vec(range_partition(), 0..3))
+                .prop_map(|(columns, partitions)| PartitionBy::Range { columns, partitions, at: NOWHERE }),
+            (idents(), prop::collection::vec(list_partition(), 0..3))
+                .prop_map(|(columns, partitions)| PartitionBy::List { columns, partitions, at: NOWHERE }),
+            prop::collection::vec(partition_expr(), 1..3).prop_map(PartitionBy::Expressions),
+        ];
     let distribution = (option::of(idents()), option::of(1u32..)).prop_map(|(columns, buckets)| match columns {
         Some(columns) => DistributedBy::Hash { columns, buckets, at: NOWHERE },
         None => DistributedBy::Random { buckets, at: NOWHERE },
     });
-    let index = (ident(), idents(), option::of(Just("BITMAP".to_owned())), option::of(text())).prop_map(
-        |(name, columns, using, comment)| Index { name, columns, using, properties: Vec::new(), comment },
-    );
+    let index = (ident(), idents(), option::of(Just("BITMAP".to_owned())), option::of(text()))
+        .prop_map(|(name, columns, using, comment)| Index { name, columns, using, properties: Vec::new(), comment });
     (
         (any::<bool>(), prop::collection::vec(ident(), 1..4), prop::collection::vec(column(), 1..4)),
-        (prop::collection::vec(index, 0..2), option::of(Just("OLAP".to_owned())), option::of(model), option::of(text())),
+        (
+            prop::collection::vec(index, 0..2),
+            option::of(Just("OLAP".to_owned())),
+            option::of(model),
+            option::of(text()),
+        ),
         (option::of(partition), option::of(distribution), prop::collection::vec(ident(), 0..3), properties(4)),
     )
         .prop_map(

@@ -10,8 +10,40 @@ fn soup() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         proptest::sample::select(keywords().to_vec()).prop_map(str::to_owned),
         proptest::sample::select(vec![
-            "(", ")", ",", ";", ".", "<", ">", ">>", "=", "[", "]", "{", "}", "->", "::", "+", "-", "*", "'a'", "\"b\"",
-            "`c`", "1", "2.5", "t", "x", "@", "@@y", "$1", "?", "INT", "p", "1e5", "INDEX", "WITH LABEL",
+            "(",
+            ")",
+            ",",
+            ";",
+            ".",
+            "<",
+            ">",
+            ">>",
+            "=",
+            "[",
+            "]",
+            "{",
+            "}",
+            "->",
+            "::",
+            "+",
+            "-",
+            "*",
+            "'a'",
+            "\"b\"",
+            "`c`",
+            "1",
+            "2.5",
+            "t",
+            "x",
+            "@",
+            "@@y",
+            "$1",
+            "?",
+            "INT",
+            "p",
+            "1e5",
+            "INDEX",
+            "WITH LABEL",
         ])
         .prop_map(str::to_owned),
     ];
@@ -20,8 +52,17 @@ fn soup() -> impl Strategy<Value = String> {
 
 fn begun_soup() -> impl Strategy<Value = String> {
     let start = proptest::sample::select(vec![
-        "SELECT", "INSERT INTO t", "CREATE TABLE t (", "CREATE TABLE t (a INT) PARTITION BY", "ALTER TABLE t ADD PARTITION p",
-        "SET", "SHOW", "CREATE VIEW v AS", "SELECT * FROM", "DESC FILES(", "",
+        "SELECT",
+        "INSERT INTO t",
+        "CREATE TABLE t (",
+        "CREATE TABLE t (a INT) PARTITION BY",
+        "ALTER TABLE t ADD PARTITION p",
+        "SET",
+        "SHOW",
+        "CREATE VIEW v AS",
+        "SELECT * FROM",
+        "DESC FILES(",
+        "",
     ]);
     (start, soup()).prop_map(|(start, rest)| format!("{start} {rest}"))
 }

@@ -13,10 +13,13 @@ fn text(s: &str) -> Option<String> {
 #[test]
 fn semicolons_separate_statements_and_may_repeat() {
     let statements = parse(";; USE a;\n; SHOW TABLES ;; -- the end\n # really\n /* yes */").unwrap();
-    assert_eq!(statements, [
-        Statement::Use { catalog: None, database: Some(Ident::new("a")) },
-        Statement::ShowTables { full: false, from: None, like: None },
-    ]);
+    assert_eq!(
+        statements,
+        [
+            Statement::Use { catalog: None, database: Some(Ident::new("a")) },
+            Statement::ShowTables { full: false, from: None, like: None },
+        ]
+    );
     assert_eq!(parse("").unwrap(), []);
 }
 
@@ -152,10 +155,13 @@ fn a_view_keeps_the_text_of_its_query() {
     let Statement::CreateView(view) = ok(sql) else { panic!() };
     assert!(view.or_replace && !view.if_not_exists);
     assert_eq!(view.name, name("d.v"));
-    assert_eq!(view.columns, [
-        ViewColumn { name: Ident::new("a"), comment: text("first") },
-        ViewColumn { name: Ident::new("b"), comment: None },
-    ]);
+    assert_eq!(
+        view.columns,
+        [
+            ViewColumn { name: Ident::new("a"), comment: text("first") },
+            ViewColumn { name: Ident::new("b"), comment: None },
+        ]
+    );
     assert_eq!(view.comment, text("all"));
     assert_eq!(view.query_text, "SELECT x, 'é;' FROM t -- c\n WHERE y");
     assert_eq!(view.query.to_string(), "SELECT x, 'é;' FROM t WHERE y");
@@ -212,10 +218,7 @@ fn explain_takes_queries_and_inserts() {
 
 #[test]
 fn use_names_a_database_and_perhaps_a_catalog() {
-    assert_eq!(
-        ok("USE c.d"),
-        Statement::Use { catalog: Some(Ident::new("c")), database: Some(Ident::new("d")) }
-    );
+    assert_eq!(ok("USE c.d"), Statement::Use { catalog: Some(Ident::new("c")), database: Some(Ident::new("d")) });
     assert_eq!(ok("SET CATALOG c"), Statement::Use { catalog: Some(Ident::new("c")), database: None });
 }
 
@@ -258,11 +261,20 @@ fn set_names_is_an_ordinary_variable() {
 fn show_statements_are_told_apart() {
     for (sql, expected) in [
         ("SHOW DATABASES", Statement::ShowDatabases { catalog: None, like: None }),
-        ("SHOW DATABASES FROM c LIKE 'a%'", Statement::ShowDatabases { catalog: Some(Ident::new("c")), like: text("a%") }),
-        ("SHOW TABLES FROM c.d LIKE \"x\"", Statement::ShowTables { full: false, from: Some(name("c.d")), like: text("x") }),
+        (
+            "SHOW DATABASES FROM c LIKE 'a%'",
+            Statement::ShowDatabases { catalog: Some(Ident::new("c")), like: text("a%") },
+        ),
+        (
+            "SHOW TABLES FROM c.d LIKE \"x\"",
+            Statement::ShowTables { full: false, from: Some(name("c.d")), like: text("x") },
+        ),
         ("SHOW FULL TABLES IN d", Statement::ShowTables { full: true, from: Some(name("d")), like: None }),
         ("SHOW COLUMNS FROM t", Statement::ShowColumns { full: false, table: name("t"), like: None }),
-        ("SHOW FULL COLUMNS FROM t FROM d LIKE '%'", Statement::ShowColumns { full: true, table: name("d.t"), like: text("%") }),
+        (
+            "SHOW FULL COLUMNS FROM t FROM d LIKE '%'",
+            Statement::ShowColumns { full: true, table: name("d.t"), like: text("%") },
+        ),
         ("DESC t", Statement::Describe { table: name("t") }),
         ("DESCRIBE d.files", Statement::Describe { table: name("d.files") }),
         ("SHOW CREATE TABLE d.t", Statement::ShowCreateTable { table: name("d.t") }),
@@ -292,10 +304,7 @@ fn desc_files_gives_its_properties() {
     assert_eq!(
         ok(r#"DESC FILES("path" = "s3://b/*.parquet", "Format" = "parquet")"#),
         Statement::DescribeFiles {
-            properties: vec![
-                ("path".into(), "s3://b/*.parquet".into()),
-                ("format".into(), "parquet".into())
-            ]
+            properties: vec![("path".into(), "s3://b/*.parquet".into()), ("format".into(), "parquet".into())]
         }
     );
 }

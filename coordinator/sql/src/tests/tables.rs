@@ -4,8 +4,8 @@ use tarn_proto::DataType;
 
 use super::{ids, ok, table};
 use crate::{
-    Bound, ColumnDefault, DistributedBy, Ident, IntervalUnit, Literal, ModelKind, PartitionBy, PartitionExpr, RangePartition,
-    Statement,
+    Bound, ColumnDefault, DistributedBy, Ident, IntervalUnit, Literal, ModelKind, PartitionBy, PartitionExpr,
+    RangePartition, Statement,
 };
 
 #[test]
@@ -50,20 +50,23 @@ fn a_table_has_every_clause() {
     assert_eq!(t.comment.as_deref(), Some("c"));
     let Some(PartitionBy::Range { columns, partitions, .. }) = t.partition else { panic!() };
     assert_eq!(columns, ids(&["at"]));
-    assert_eq!(partitions, [
-        RangePartition::Every {
-            start: Literal::new("2024-01-01"),
-            end: Literal::new("2024-02-01"),
-            step: 1,
-            unit: Some(IntervalUnit::Week),
-        },
-        RangePartition::LessThan {
-            name: Ident::new("p"),
-            if_not_exists: false,
-            upper: vec![Bound::MaxValue],
-            properties: vec![],
-        },
-    ]);
+    assert_eq!(
+        partitions,
+        [
+            RangePartition::Every {
+                start: Literal::new("2024-01-01"),
+                end: Literal::new("2024-02-01"),
+                step: 1,
+                unit: Some(IntervalUnit::Week),
+            },
+            RangePartition::LessThan {
+                name: Ident::new("p"),
+                if_not_exists: false,
+                upper: vec![Bound::MaxValue],
+                properties: vec![],
+            },
+        ]
+    );
     assert_eq!(
         t.distribution,
         Some(DistributedBy::Hash { columns: ids(&["k"]), buckets: Some(8), at: Default::default() })
@@ -86,7 +89,9 @@ fn names_and_types_know_where_they_stand() {
 
 #[test]
 fn every_type_has_its_names() {
-    use DataType::{Array, Char, DateTime, Decimal, Double, Int, Json, LargeInt, Map, String, Struct, Varbinary, Varchar};
+    use DataType::{
+        Array, Char, DateTime, Decimal, Double, Int, Json, LargeInt, Map, String, Struct, Varbinary, Varchar,
+    };
     for (text, expected) in [
         ("boolean", DataType::Boolean),
         ("bool", DataType::Boolean),
@@ -120,19 +125,25 @@ fn every_type_has_its_names() {
         ("ARRAY<ARRAY<VARCHAR(3)>>", Array(Box::new(Array(Box::new(Varchar(3)))))),
         ("MAP<INT, ARRAY<ARRAY<STRING>>>", Map(Box::new(Int), Box::new(Array(Box::new(Array(Box::new(String))))))),
         ("STRUCT<a INT, `b c`: ARRAY<JSON>>", Struct(vec![("a".into(), Int), ("b c".into(), Array(Box::new(Json)))])),
-        ("STRUCT<a STRUCT<b STRUCT<c INT>>, d INT>", Struct(vec![
-            ("a".into(), Struct(vec![("b".into(), Struct(vec![("c".into(), Int)]))])),
-            ("d".into(), Int),
-        ])),
+        (
+            "STRUCT<a STRUCT<b STRUCT<c INT>>, d INT>",
+            Struct(vec![("a".into(), Struct(vec![("b".into(), Struct(vec![("c".into(), Int)]))])), ("d".into(), Int)]),
+        ),
     ] {
         let t = table(&format!("CREATE TABLE t (c {text} NOT NULL, d INT)"));
-        assert_eq!((&t.columns[0].data_type, t.columns[0].nullable, t.columns.len()), (&expected, Some(false), 2), "{text}");
+        assert_eq!(
+            (&t.columns[0].data_type, t.columns[0].nullable, t.columns.len()),
+            (&expected, Some(false), 2),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn keywords_can_name_columns() {
-    let t = table("CREATE TABLE t (date DATE, key INT KEY, index VARCHAR(10), value INT SUM, partition INT, comment STRING COMMENT 'c')");
+    let t = table(
+        "CREATE TABLE t (date DATE, key INT KEY, index VARCHAR(10), value INT SUM, partition INT, comment STRING COMMENT 'c')",
+    );
     let names: Vec<_> = t.columns.iter().map(|c| c.name.name.as_str()).collect();
     assert_eq!(names, ["date", "key", "index", "value", "partition", "comment"]);
     assert!(t.columns[1].key);
@@ -156,8 +167,12 @@ fn every_model_parses() {
 
 #[test]
 fn clauses_may_stand_in_any_order() {
-    let one = table("CREATE TABLE t (a INT) PROPERTIES ('x'='1') DISTRIBUTED BY RANDOM ORDER BY (a) COMMENT 'c' DUPLICATE KEY (a)");
-    let other = table("CREATE TABLE t (a INT) DUPLICATE KEY (a) COMMENT 'c' DISTRIBUTED BY RANDOM ORDER BY (a) PROPERTIES ('x'='1')");
+    let one = table(
+        "CREATE TABLE t (a INT) PROPERTIES ('x'='1') DISTRIBUTED BY RANDOM ORDER BY (a) COMMENT 'c' DUPLICATE KEY (a)",
+    );
+    let other = table(
+        "CREATE TABLE t (a INT) DUPLICATE KEY (a) COMMENT 'c' DISTRIBUTED BY RANDOM ORDER BY (a) PROPERTIES ('x'='1')",
+    );
     assert_eq!(one, other);
     assert_eq!(one.distribution, Some(DistributedBy::Random { buckets: None, at: Default::default() }));
 }
@@ -175,10 +190,7 @@ fn partitions_are_computed_by_expressions() {
         ("time_slice(dt, INTERVAL 7 DAY, floor)", vec![call("time_slice", vec![column("dt"), week, column("floor")])]),
         (
             "date_trunc('day', from_unixtime(ts)), range",
-            vec![
-                call("date_trunc", vec![day(), call("from_unixtime", vec![column("ts")])]),
-                column("range"),
-            ],
+            vec![call("date_trunc", vec![day(), call("from_unixtime", vec![column("ts")])]), column("range")],
         ),
     ] {
         let t = table(&format!("CREATE TABLE t (a INT) PARTITION BY {text} DISTRIBUTED BY HASH(a)"));
@@ -198,29 +210,33 @@ fn range_partitions_have_several_forms() {
     );
     let Some(PartitionBy::Range { partitions, .. }) = t.partition else { panic!() };
     let value = |s: &str| Bound::Value(Literal::new(s));
-    assert_eq!(partitions, [
-        RangePartition::LessThan {
-            name: Ident::new("p1"),
-            if_not_exists: false,
-            upper: vec![value("1"), Bound::MaxValue],
-            properties: vec![],
-        },
-        RangePartition::Between {
-            name: Ident::new("p2"),
-            if_not_exists: true,
-            lower: vec![value("2"), value("0")],
-            upper: vec![value("3"), value("-1")],
-            properties: vec![],
-        },
-        RangePartition::Every { start: Literal::new("10"), end: Literal::new("20"), step: 5, unit: None },
-    ]);
+    assert_eq!(
+        partitions,
+        [
+            RangePartition::LessThan {
+                name: Ident::new("p1"),
+                if_not_exists: false,
+                upper: vec![value("1"), Bound::MaxValue],
+                properties: vec![],
+            },
+            RangePartition::Between {
+                name: Ident::new("p2"),
+                if_not_exists: true,
+                lower: vec![value("2"), value("0")],
+                upper: vec![value("3"), value("-1")],
+                properties: vec![],
+            },
+            RangePartition::Every { start: Literal::new("10"), end: Literal::new("20"), step: 5, unit: None },
+        ]
+    );
     let t = table("CREATE TABLE t (a INT) PARTITION BY RANGE (a) ()");
     assert!(matches!(t.partition, Some(PartitionBy::Range { partitions, .. }) if partitions.is_empty()));
 }
 
 #[test]
 fn list_partitions_take_single_values_and_tuples() {
-    let t = table("CREATE TABLE t (a INT, b INT) PARTITION BY LIST (a, b) (PARTITION p VALUES IN ((1, 'x'), (2, NULL)))");
+    let t =
+        table("CREATE TABLE t (a INT, b INT) PARTITION BY LIST (a, b) (PARTITION p VALUES IN ((1, 'x'), (2, NULL)))");
     let Some(PartitionBy::List { columns, partitions, .. }) = t.partition else { panic!() };
     assert_eq!(columns, ids(&["a", "b"]));
     assert_eq!(partitions[0].values.len(), 2);

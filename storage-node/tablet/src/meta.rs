@@ -85,7 +85,7 @@ impl Meta {
         if changes.is_empty() {
             return Ok(());
         }
-        self.db.write_opt(&changes.0, &self.synced).map_err(|source| Error::Meta { action: "write", source })
+        self.db.write_opt(changes.0, &self.synced).map_err(|source| Error::Meta { action: "write", source })
     }
 
     /// All entries.

@@ -69,7 +69,7 @@ pub(crate) fn write_segment(
     let row_count = rows.rows();
     // The reservation ends with the segment: its columns, copied once, take as much.
     let (columns, _reserved) = rows.into_columns();
-    let columns = columns.into_iter().map(concatenated).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let columns = columns.into_iter().map(concatenated).collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
     let sort_key: Vec<ArrayRef> = tablet.sort_columns.iter().map(|i| columns[*i].clone()).collect();
     let order = sort_order(&sort_key).map_err(refused)?;
     drop(sort_key);
@@ -112,7 +112,7 @@ pub(crate) fn write_segment(
     Ok(segment)
 }
 
-fn concatenated(arrays: Vec<ArrayRef>) -> Result<ArrayRef, ArrowError> {
+fn concatenated(arrays: Vec<ArrayRef>) -> std::result::Result<ArrayRef, ArrowError> {
     match arrays.as_slice() {
         [one] => Ok(one.clone()),
         many => concat(&many.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
@@ -129,7 +129,7 @@ struct Chunks {
 }
 
 impl Iterator for Chunks {
-    type Item = Result<RecordBatch, ArrowError>;
+    type Item = std::result::Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = self.next;
@@ -142,7 +142,7 @@ impl Iterator for Chunks {
             None => Ok(self.columns.iter().map(|c| c.slice(start, rows)).collect()),
             Some(order) => {
                 let indices = UInt32Array::from(order[start..start + rows].to_vec());
-                self.columns.iter().map(|c| take(c, &indices, None)).collect::<Result<Vec<_>, _>>()
+                self.columns.iter().map(|c| take(c, &indices, None)).collect::<std::result::Result<Vec<_>, _>>()
             }
         };
         Some(columns.and_then(|columns| RecordBatch::try_new(self.schema.clone(), columns)))
@@ -150,7 +150,7 @@ impl Iterator for Chunks {
 }
 
 /// Checks that a schema's rows can be stored: the sort key can be compared.
-pub(crate) fn check_schema(schema: &TableSchema) -> Result<(), ArrowError> {
+pub(crate) fn check_schema(schema: &TableSchema) -> std::result::Result<(), ArrowError> {
     let stored = segment::storage_schema(&schema.columns);
     let fields: Vec<arrow::row::SortField> = schema
         .sort_key

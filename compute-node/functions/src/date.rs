@@ -48,7 +48,7 @@ impl ScalarUDFImpl for Add {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         match arguments {
-            [time, interval] if matches!(interval, DataType::Interval(_) | DataType::Null) => {
+            [time, DataType::Interval(_) | DataType::Null] => {
                 Ok(vec![datetime_type(self.name, time)?, INTERVAL])
             }
             [time, days] if days.is_integer() => Ok(vec![datetime_type(self.name, time)?, DataType::Int64]),

@@ -105,11 +105,8 @@ async fn neighbours_and_concurrent_readers_share_one_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_survive_on_disk_and_a_lost_disk_is_read_again() {
     let directory = tempfile::tempdir().unwrap();
-    let config = CacheConfig {
-        memory_bytes: 64 << 20,
-        disk_dir: Some(directory.path().to_owned()),
-        disk_bytes: 256 << 20,
-    };
+    let config =
+        CacheConfig { memory_bytes: 64 << 20, disk_dir: Some(directory.path().to_owned()), disk_bytes: 256 << 20 };
     let range = 100..(2 << 20) + 5;
     {
         let (store, file) = remote(4 << 20, false);

@@ -47,7 +47,9 @@ pub enum FilesError {
         path: String,
     },
     /// The store refused.
-    #[error("access to \"{path}\" was denied: {reason}; check \"aws.s3.access_key\", \"aws.s3.secret_key\" and the bucket's policy")]
+    #[error(
+        "access to \"{path}\" was denied: {reason}; check \"aws.s3.access_key\", \"aws.s3.secret_key\" and the bucket's policy"
+    )]
     Denied {
         /// The file or the pattern.
         path: String,
@@ -122,8 +124,19 @@ pub enum FilesError {
     },
 }
 
-
 impl FilesError {
+    /// The error of this kind that caused `error`, if one did.
+    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+
     /// What the caller must do.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -72,7 +72,7 @@ fn child(base: &Path, segment: &str, location: &Location) -> Result<Path, FilesE
         path: location.text.clone(),
         reason: format!("`{segment}` cannot be part of a path: {error}"),
     })?;
-    Ok(base.child(part))
+    Ok(base.clone().join(part))
 }
 
 /// Folders and files right below `base`.

@@ -35,8 +35,6 @@ pub struct FilesOptions {
     pub(super) sample: Sample,
     /// Whether a column that one file lacks is NULL there, or an error.
     pub(super) fill_missing: bool,
-    /// As given: what goes over the wire.
-    pub(super) properties: Vec<(String, String)>,
 }
 
 /// How to reach S3.
@@ -180,13 +178,11 @@ impl FilesOptions {
             name: "path",
             remedy: "for example \"path\" = \"s3://bucket/folder/*.parquet\"",
         })?;
-        let format = format.ok_or(FilesError::MissingProperty {
-            name: "format",
-            remedy: "\"parquet\", \"csv\" or \"json\"",
-        })?;
+        let format =
+            format.ok_or(FilesError::MissingProperty { name: "format", remedy: "\"parquet\", \"csv\" or \"json\"" })?;
         s3.check()?;
         csv.check()?;
-        Ok(Self { paths, format, s3, csv, sample, fill_missing, properties: properties.to_vec() })
+        Ok(Self { paths, format, s3, csv, sample, fill_missing })
     }
 
     /// The format of the files.
@@ -202,7 +198,7 @@ impl FilesOptions {
 
 impl fmt::Debug for FilesOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Credentials are in `s3` and in `properties`.
+        // Credentials are in `s3`.
         f.debug_struct("FilesOptions").field("paths", &self.paths).field("format", &self.format).finish_non_exhaustive()
     }
 }
@@ -247,7 +243,9 @@ fn parse_format(value: &str) -> Result<Format, FilesError> {
         "parquet" => Ok(Format::Parquet),
         "csv" => Ok(Format::Csv),
         "json" | "ndjson" => Ok(Format::Json),
-        other => Err(wrong("format", format!("\"{other}\" cannot be read; supported are \"parquet\", \"csv\" and \"json\""))),
+        other => {
+            Err(wrong("format", format!("\"{other}\" cannot be read; supported are \"parquet\", \"csv\" and \"json\"")))
+        }
     }
 }
 
@@ -385,7 +383,8 @@ mod tests {
 
     #[test]
     fn debug_output_has_no_credentials() {
-        let options = [("path", "s3://b/a"), ("format", "csv"), ("aws.s3.access_key", "AK"), ("aws.s3.secret_key", "SK")];
+        let options =
+            [("path", "s3://b/a"), ("format", "csv"), ("aws.s3.access_key", "AK"), ("aws.s3.secret_key", "SK")];
         let text = format!("{:?}", parse(&options).unwrap());
         assert!(!text.contains("SK") && !text.contains("AK"), "{text}");
     }

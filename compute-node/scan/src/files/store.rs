@@ -91,8 +91,12 @@ impl Access {
         match error {
             DataFusionError::ObjectStore(error) => self.store_error(name(), &error).into(),
             DataFusionError::ParquetError(_) | DataFusionError::ArrowError(..) | DataFusionError::IoError(_) => {
-                FilesError::Malformed { path: name(), format: self.format, reason: self.redact(&error.strip_backtrace()) }
-                    .into()
+                FilesError::Malformed {
+                    path: name(),
+                    format: self.format,
+                    reason: self.redact(&error.strip_backtrace()),
+                }
+                .into()
             }
             other => other,
         }

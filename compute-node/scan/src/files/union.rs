@@ -78,11 +78,19 @@ pub(super) fn widen(a: &DataType, b: &DataType) -> Option<DataType> {
         (Array(a), Array(b)) => Array(Box::new(widen(a, b)?)),
         (Map(ak, av), Map(bk, bv)) => Map(Box::new(widen(ak, bk)?), Box::new(widen(av, bv)?)),
         (Struct(a), Struct(b)) => Struct(widen_fields(a, b)?),
-        (Array(_) | Map(..) | Struct(_) | Varbinary, _) | (_, Array(_) | Map(..) | Struct(_) | Varbinary) => return None,
+        (Array(_) | Map(..) | Struct(_) | Varbinary, _) | (_, Array(_) | Map(..) | Struct(_) | Varbinary) => {
+            return None;
+        }
         (Date, DateTime) | (DateTime, Date) => DateTime,
         (Float | Double, other) | (other, Float | Double) if is_number(other) => Double,
         (Decimal(..), other) | (other, Decimal(..)) if is_number(other) => widen_decimals(a, b).unwrap_or(Double),
-        (a, b) if is_number(a) && is_number(b) => if digits(a) > digits(b) { a.clone() } else { b.clone() },
+        (a, b) if is_number(a) && is_number(b) => {
+            if digits(a) > digits(b) {
+                a.clone()
+            } else {
+                b.clone()
+            }
+        }
         (Boolean | Date | DateTime, _) | (_, Boolean | Date | DateTime) => String,
         _ => String,
     })

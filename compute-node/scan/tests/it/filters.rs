@@ -30,7 +30,8 @@ fn comparison() -> impl Strategy<Value = String> {
         }),
         (0i64..900).prop_map(|v| ("day", format!("date '2022-01-08' + interval '{v} days'"))),
         (0i64..1000).prop_map(|v| ("at", format!("timestamp '2020-09-13 12:26:40' + interval '{v} minutes'"))),
-        (-600_000i64..600_000).prop_map(|v| ("price", format!("cast({}.{:02} as decimal(12,2))", v / 100, v.abs() % 100))),
+        (-600_000i64..600_000)
+            .prop_map(|v| ("price", format!("cast({}.{:02} as decimal(12,2))", v / 100, v.abs() % 100))),
         prop::sample::select(vec!["0.0", "-0.0", "'NaN'::double", "1.5", "1e300"])
             .prop_map(|v| ("weight", v.to_owned())),
         any::<bool>().prop_map(|v| ("flag", v.to_string())),
@@ -42,7 +43,9 @@ fn comparison() -> impl Strategy<Value = String> {
 }
 
 fn column() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["id", "kind", "n", "day", "at", "price", "weight", "flag", "big", "tags", "facts", "pair"])
+    prop::sample::select(vec![
+        "id", "kind", "n", "day", "at", "price", "weight", "flag", "big", "tags", "facts", "pair",
+    ])
 }
 
 fn predicate() -> impl Strategy<Value = String> {
@@ -108,7 +111,10 @@ fn dynamic_filters_reach_the_scan_and_change_no_answer() {
     let config = SessionConfig::new().with_target_partitions(2);
     let session = fixture().session(config);
     runtime().block_on(async {
-        session.sql("create table small as select column1 as k from (values (5), (77), (69999), (101000))").await.unwrap();
+        session
+            .sql("create table small as select column1 as k from (values (5), (77), (69999), (101000))")
+            .await
+            .unwrap();
         let join = "select t.id, t.n from {t} t join small on t.id = small.k";
         assert_same(&session, join).await;
         let plan = session.sql(&join.replace("{t}", "things")).await.unwrap().create_physical_plan().await.unwrap();

@@ -257,12 +257,9 @@ impl FakeStore {
         });
         match manifest.rowsets.iter_mut().find(|r| r.id == rowset) {
             Some(rowset) => rowset.segments.push(segment),
-            None => manifest.rowsets.push(Rowset {
-                id: rowset,
-                version: 2,
-                schema_version: 1,
-                segments: vec![segment],
-            }),
+            None => {
+                manifest.rowsets.push(Rowset { id: rowset, version: 2, schema_version: 1, segments: vec![segment] })
+            }
         }
     }
 }
@@ -280,11 +277,8 @@ impl Fixture {
         store.add(1, 11, 0, &parts[1], &deleted).await;
         store.add(2, 12, 3, &parts[2], &[]).await;
         let live: BooleanArray = (0..30_000u32).map(|row| Some(deleted.binary_search(&row).is_err())).collect();
-        let rows = vec![
-            parts[0].clone(),
-            arrow::compute::filter_record_batch(&parts[1], &live).unwrap(),
-            parts[2].clone(),
-        ];
+        let rows =
+            vec![parts[0].clone(), arrow::compute::filter_record_batch(&parts[1], &live).unwrap(), parts[2].clone()];
         let pool = StorePool::with_local(NODE, store.clone());
         let context = ScanContext::new(pool, cache).await.unwrap();
         let tablet = |id: u64, rows: u64, bytes: u64| TabletRead {
@@ -311,7 +305,9 @@ impl Fixture {
     /// A session with the table twice: `things` as scanned, `expected` in memory.
     pub fn session(&self, config: SessionConfig) -> SessionContext {
         let session = SessionContext::new_with_config(config);
-        session.register_table("things", Arc::new(Table { context: self.context.clone(), spec: self.spec.clone() })).unwrap();
+        session
+            .register_table("things", Arc::new(Table { context: self.context.clone(), spec: self.spec.clone() }))
+            .unwrap();
         let memory = MemTable::try_new(self.rows[0].schema(), vec![self.rows.clone()]).unwrap();
         session.register_table("expected", Arc::new(memory)).unwrap();
         session

@@ -46,11 +46,14 @@ async fn limits_return_live_matching_rows_and_no_more() {
     let fixture = Fixture::new().await;
     let session = fixture.session(SessionConfig::new().with_target_partitions(3));
     let deleted_ids = "id between 71000 and 73999 or (id between 70000 and 99999 and (id - 70000) % 7 = 3)";
-    for (limit, filter) in [(10, "true"), (90_000, "true"), (700, "id >= 70000"), (100, "kind = 'apple' and id > 70500")] {
+    for (limit, filter) in
+        [(10, "true"), (90_000, "true"), (700, "id >= 70000"), (100, "kind = 'apple' and id > 70500")]
+    {
         let sql = format!("select id from things where {filter} limit {limit}");
         let ids = answer(&session, &sql).await.unwrap();
         assert_eq!(ids.len(), limit, "{sql}");
-        let sql = format!("select count(*) from (select * from things where {filter} limit {limit}) where {deleted_ids}");
+        let sql =
+            format!("select count(*) from (select * from things where {filter} limit {limit}) where {deleted_ids}");
         assert_eq!(answer(&session, &sql).await.unwrap(), ["0"], "{sql}");
     }
     assert_same(&session, "select count(*) from (select id from {t} where id >= 70000 limit 100000)").await;

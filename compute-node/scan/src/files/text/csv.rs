@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::NullBuffer;
-use arrow::csv::reader::{Decoder, Format as CsvFormat};
 use arrow::csv::ReaderBuilder;
+use arrow::csv::reader::{Decoder, Format as CsvFormat};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use tarn_proto::DataType;
@@ -33,7 +33,12 @@ pub(super) struct CsvDecoder {
 
 impl CsvDecoder {
     /// A decoder that returns the columns at `projection` of `table`.
-    pub fn new(options: &TextOptions, table: &Schema, projection: &[usize], batch_size: usize) -> Result<Self, ArrowError> {
+    pub fn new(
+        options: &TextOptions,
+        table: &Schema,
+        projection: &[usize],
+        batch_size: usize,
+    ) -> Result<Self, ArrowError> {
         let strings = table.fields().iter().map(|field| Field::new(field.name(), ArrowType::Utf8, true));
         let strings = Arc::new(Schema::new(strings.collect::<Vec<_>>()));
         let decoder = builder(&options.csv, options.separator, strings)

@@ -42,7 +42,11 @@ fn printed(batches: &[RecordBatch]) -> Vec<String> {
     for batch in batches {
         for row in 0..batch.num_rows() {
             let value = |column: &ArrayRef| {
-                if column.is_null(row) { "NULL".to_owned() } else { arrow::util::display::array_value_to_string(column, row).unwrap() }
+                if column.is_null(row) {
+                    "NULL".to_owned()
+                } else {
+                    arrow::util::display::array_value_to_string(column, row).unwrap()
+                }
             };
             lines.push(batch.columns().iter().map(value).collect::<Vec<_>>().join("|"));
         }

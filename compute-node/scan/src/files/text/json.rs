@@ -33,8 +33,9 @@ impl JsonDecoder {
 
     /// Takes records from `buf`; not all of it when a batch is full.
     pub fn decode(&mut self, buf: &[u8]) -> Result<usize, Fault> {
-        let used = self.decoder.decode(buf).map_err(|error| {
-            Fault { row: self.rows + self.decoder.len() as u64 + 1, kind: FaultKind::Row(reason(&error)) }
+        let used = self.decoder.decode(buf).map_err(|error| Fault {
+            row: self.rows + self.decoder.len() as u64 + 1,
+            kind: FaultKind::Row(reason(&error)),
         })?;
         self.taken.extend_from_slice(&buf[..used]);
         Ok(used)
@@ -173,7 +174,8 @@ mod tests {
     fn columns_stand_in_the_order_of_the_text() {
         let text = r#"{"z": 1, "a": {"y": null, "x": 2.5}, "m": [1, 2], "n": null}"#;
         let sample = inspect(text.as_bytes(), true, 10).unwrap();
-        let names: Vec<_> = sample.fields.iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+        let names: Vec<_> =
+            sample.fields.iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
         assert_eq!(names[0], "z Int64");
         assert!(names[1].starts_with("a Struct(\"x\": Float64, \"y\": Utf8)"), "{names:?}");
         assert_eq!(names[3], "n Null");

@@ -17,11 +17,6 @@ pub(super) struct JsonText {
 }
 
 impl JsonText {
-    /// Whether the text is an array of records.
-    pub fn is_array(&self) -> bool {
-        self.array
-    }
-
     /// Whether the file cannot be split at line ends.
     pub fn is_whole(&self) -> bool {
         self.array || self.multi_line
@@ -127,12 +122,12 @@ mod tests {
         for chunk in [1, 7, 1000] {
             let (found, json) = lines(&format!(" [ {record} ,\n{record}\n]"), chunk);
             assert_eq!(found, [record, record]);
-            assert!(json.is_array() && json.is_whole());
+            assert!(json.array && json.is_whole());
             assert_eq!(json.keys(), ["a", "b"]);
         }
         let (found, json) = lines("{\"a\":\n1}\n{\"b\": 2}\n", 5);
         assert_eq!(found, ["{\"a\": 1}", "{\"b\": 2}"]);
-        assert!(!json.is_array() && json.is_whole());
+        assert!(!json.array && json.is_whole());
         let (found, json) = lines("{\"a\":1}\n{\"a\":2}\n", 5);
         assert_eq!(found.len(), 2);
         assert!(!json.is_whole());

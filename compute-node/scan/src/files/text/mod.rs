@@ -1,16 +1,16 @@
 //! CSV and JSON files. What a file holds is read in pieces (byte ranges that end with lines, or whole files); an error
 //! names the row in the file, which a piece finds out by counting the rows before it.
 
-mod bytes;
 mod csv;
 mod guess;
+mod input;
 mod json;
 mod json_text;
 mod piece;
 mod source;
 
-pub(super) use bytes::{compression, sample};
-pub(super) use csv::{CsvSample, detect_separator, inspect as inspect_csv};
+pub(super) use csv::{detect_separator, inspect as inspect_csv};
+pub(super) use input::{compression, sample};
 pub(super) use json::inspect as inspect_json;
 pub(super) use source::TextSource;
 

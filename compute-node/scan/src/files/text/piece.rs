@@ -18,7 +18,7 @@ use super::super::store::Access;
 use super::csv::{CsvDecoder, header_names, strip_mark};
 use super::json::JsonDecoder;
 use super::json_text::JsonText;
-use super::{Fault, FaultKind, TextOptions, bytes};
+use super::{Fault, FaultKind, TextOptions, input};
 
 /// What to read.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ struct Reader {
 impl Reader {
     async fn open(piece: Piece) -> Result<Self> {
         let terminator = piece.options.terminator();
-        let input = bytes::open(&piece.access, &piece.file, piece.range, terminator)
+        let input = input::open(&piece.access, &piece.file, piece.range.map(|(start, end)| start..end), terminator)
             .await
             .map_err(|error| piece.access.name_error(&piece.file.location, error))?;
         let records = match piece.options.format {
@@ -217,7 +217,8 @@ impl Reader {
             let found = header_names(&self.piece.options, &self.header);
             let expected = self.piece.table.fields().iter().map(|field| field.name());
             if !found.iter().eq(expected.take(found.len())) {
-                let reason = format!("its header is [{}], that of the first file another; read it by itself", found.join(", "));
+                let reason =
+                    format!("its header is [{}], that of the first file another; read it by itself", found.join(", "));
                 let (path, format) = (self.piece.name(), Format::Csv);
                 return Err(FilesError::Malformed { path, format, reason }.into());
             }

@@ -39,14 +39,9 @@ impl TextSource {
     }
 
     /// The source with `projection` in place of its own.
-    pub fn with_projection(mut self, projection: &ProjectionExprs) -> Self {
+    fn with_projection(mut self, projection: &ProjectionExprs) -> Self {
         self.projection = SplitProjection::new(self.table.file_schema(), projection);
         self
-    }
-
-    /// How the files are read.
-    pub fn options(&self) -> &TextOptions {
-        &self.options
     }
 }
 
@@ -107,7 +102,11 @@ impl FileSource for TextSource {
             .with_repartition_file_min_size(min_size)
             .with_preserve_order_within_groups(ordering.is_some())
             .repartition_file_groups(&config.file_groups);
-        Ok(groups.map(|file_groups| FileScanConfig { file_groups, ..config.clone() }))
+        Ok(groups.map(|file_groups| {
+            let mut config = config.clone();
+            config.file_groups = file_groups;
+            config
+        }))
     }
 
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {

@@ -22,6 +22,13 @@ impl StorePool {
         Self { local: Some((node, store)), remote: Arc::default() }
     }
 
+    /// Makes calls to the node at `address` (`host:port`) go to `store`, which is in this process. An embedded server
+    /// learns that address when its storage node listens, and its id only when that has registered with the coordinator
+    /// that uses this pool.
+    pub fn insert(&self, address: &str, store: Arc<dyn TabletStore>) {
+        self.remote.write().insert(address.to_owned(), store);
+    }
+
     /// Whether the store of `node` is in this process.
     pub fn is_local(&self, node: NodeId) -> bool {
         self.local.as_ref().is_some_and(|(local, _)| *local == node)

@@ -1,1 +1,29 @@
-//! The storage role: tablet actors and the storage service.
+//! The storage role: a node that keeps tablets on its disk and serves them to the cluster.
+//!
+//! The tablets themselves, how rows become durable and what a version is, are `tarn-tablet`'s. This crate puts a node
+//! around them:
+//!
+//! ```text
+//!   embedded server ── Arc<dyn TabletStore> ──┐
+//!                                             ├──► LocalStore ──► tarn_tablet::Engine ──► disk
+//!   GrpcTabletStore ── StorageService ────────┤    (async in front, blocking pool behind)
+//!                   └─ Flight DoPut ──────────┘
+//!   coordinators ◄── membership::Agent: registers, then heartbeats with load
+//! ```
+//!
+//! There is no actor per tablet: one publish changes many tablets in one durable batch, so the engine orders writes by a
+//! lock per tablet, taken in order of ids, and bounds memory by one budget for the node. Queues of requests are bounded
+//! by that budget (writes) and by HTTP/2 flow control (reads).
+
+mod config;
+mod error;
+mod flight;
+mod identity;
+mod load;
+mod node;
+mod service;
+mod store;
+
+pub use config::Config;
+pub use error::Error;
+pub use node::StorageNode;

@@ -109,7 +109,11 @@ mod tests {
         let waiting = {
             let (budget, asked) = (budget.clone(), asked.clone());
             tarn_proto::task::spawn("waiting-writer", async move {
-                budget.reserve(4, || drop(asked.fetch_add(1, Ordering::SeqCst))).await
+                budget
+                    .reserve(4, || {
+                        asked.fetch_add(1, Ordering::SeqCst);
+                    })
+                    .await
             })
         };
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);

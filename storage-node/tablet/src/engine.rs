@@ -29,7 +29,7 @@ use crate::{Error, Result, recovery, segment};
 /// How an engine works.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The data directory; nobody else's files belong there.
+    /// The data directory; nobody else's files belong in its folders `meta` and `tablets`.
     pub data: PathBuf,
     /// Memory for rows that are not yet in segments, over all loads. Writers wait while it is spent.
     pub write_buffer_bytes: u64,
@@ -52,6 +52,19 @@ impl Options {
             open_segments: 4096,
         }
     }
+}
+
+/// What an engine holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tablets.
+    pub tablets: u64,
+    /// Bytes of segment files, published and pending.
+    pub bytes: u64,
+    /// Tablets that are read-only because a write failed.
+    pub read_only: u64,
+    /// Transactions that are being written.
+    pub loads: u64,
 }
 
 /// All tablets of a node. Methods that are not `async` block on the disk: call them on threads made for it.
@@ -231,6 +244,18 @@ impl Engine {
         let mut reports: Vec<_> = self.tablets.read().values().map(|t| t.report()).collect();
         reports.sort_by_key(|r| r.tablet_id);
         reports
+    }
+
+    /// Sums over all tablets.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage { loads: self.attempts.lock().len() as u64, ..Usage::default() };
+        for tablet in self.tablets.read().values() {
+            let state = tablet.state.read();
+            usage.tablets += 1;
+            usage.bytes += state.rowsets.values().map(|r| r.bytes()).sum::<u64>();
+            usage.read_only += u64::from(state.read_only.is_some());
+        }
+        usage
     }
 
     /// How many tablets there are.

@@ -41,7 +41,7 @@ mod sidecar;
 mod sort;
 mod tablet;
 
-pub use engine::{Engine, Garbage, Options};
+pub use engine::{Engine, Garbage, Options, Usage};
 pub use error::Error;
 pub use load::LoadWriter;
 

@@ -1,0 +1,126 @@
+//! Rows come by Arrow Flight `DoPut`: the first message's descriptor names transaction and attempt, each batch its
+//! tablet. The answer, one `WriteResult`, comes when all rows are durable.
+
+use std::sync::Arc;
+
+use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
+    PollInfo, PutResult, SchemaResult, Ticket,
+};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use prost::Message;
+use tarn_proto::storage::TabletStore;
+use tarn_proto::wire::{BatchTag, WriteResult, WriteStream};
+use tarn_proto::{TabletId, TxnId};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::service::status;
+use crate::store::LocalStore;
+
+/// The service.
+pub(crate) struct FlightServer {
+    pub store: Arc<LocalStore>,
+}
+
+type Answer<T> = BoxStream<'static, Result<T, Status>>;
+
+impl FlightServer {
+    async fn put(&self, mut messages: Streaming<FlightData>) -> Result<WriteResult, Status> {
+        let Some(first) = messages.message().await? else { return Ok(WriteResult::default()) };
+        let start = first
+            .flight_descriptor
+            .as_ref()
+            .ok_or_else(|| Status::invalid_argument("the first message of a write has no descriptor"))?;
+        let start = WriteStream::decode(start.cmd.clone())
+            .map_err(|e| Status::invalid_argument(format!("the descriptor is no WriteStream: {e}")))?;
+        let mut writer = self.store.write(TxnId(start.txn_id), &start.load_id).await.map_err(status)?;
+
+        // A stream that breaks off is an error here, so the writer is dropped and its rows are forgotten.
+        let messages = stream::once(async { Ok(first) }).chain(messages.map_err(FlightError::from));
+        let mut batches = FlightDataDecoder::new(messages);
+        while let Some(message) = batches.next().await {
+            let message = message.map_err(unreadable)?;
+            if let DecodedPayload::RecordBatch(rows) = message.payload {
+                let tag = BatchTag::decode(message.inner.app_metadata)
+                    .map_err(|e| Status::invalid_argument(format!("a batch names no tablet: {e}")))?;
+                writer.write(TabletId(tag.tablet_id), rows).await.map_err(status)?;
+            }
+        }
+        let rowsets = writer.finish().await.map_err(status)?;
+        Ok(WriteResult { rowsets })
+    }
+}
+
+fn unreadable(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        error => Status::invalid_argument(format!("unreadable rows: {}", tarn_proto::error::chain(&error))),
+    }
+}
+
+fn unsupported<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("storage nodes take rows by DoPut; everything else is in StorageService"))
+}
+
+#[tonic::async_trait]
+impl FlightService for FlightServer {
+    type DoPutStream = Answer<PutResult>;
+    type HandshakeStream = Answer<HandshakeResponse>;
+    type ListFlightsStream = Answer<FlightInfo>;
+    type DoGetStream = Answer<FlightData>;
+    type DoExchangeStream = Answer<FlightData>;
+    type DoActionStream = Answer<arrow_flight::Result>;
+    type ListActionsStream = Answer<ActionType>;
+
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        let result = self.put(request.into_inner()).await?;
+        let result = PutResult { app_metadata: result.encode_to_vec().into() };
+        Ok(Response::new(stream::once(async { Ok(result) }).boxed()))
+    }
+
+    async fn handshake(
+        &self,
+        _request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        unsupported()
+    }
+
+    async fn list_flights(&self, _request: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        unsupported()
+    }
+
+    async fn get_flight_info(&self, _request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        unsupported()
+    }
+
+    async fn poll_flight_info(&self, _request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        unsupported()
+    }
+
+    async fn get_schema(&self, _request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        unsupported()
+    }
+
+    async fn do_get(&self, _request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        unsupported()
+    }
+
+    async fn do_exchange(
+        &self,
+        _request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        unsupported()
+    }
+
+    async fn do_action(&self, _request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        unsupported()
+    }
+
+    async fn list_actions(&self, _request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        unsupported()
+    }
+}

@@ -1,0 +1,188 @@
+//! The running node: engine, gRPC server and membership, from start to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use tarn_proto::membership::{Agent, Identity};
+use tarn_proto::storage::TabletStore;
+use tarn_proto::wire::NodeRole;
+use tarn_proto::wire::storage_service_server::StorageServiceServer;
+use tarn_proto::{NodeId, task};
+use tarn_tablet::Engine;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{error, info, warn};
+
+use crate::flight::FlightServer;
+use crate::load::LoadMeter;
+use crate::service::StorageServer;
+use crate::store::LocalStore;
+use crate::{Config, Error, identity};
+
+/// As the clients have it: a message holds at most one record batch or a piece of a segment.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+/// What a writer may send before the node has taken it; memory for it is outside the write buffers.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// The same for all streams of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Longest wait for running calls at shutdown. What is cut off is repeated by its caller.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A storage node that runs. Dropping it stops it without waiting for running calls; [`StorageNode::shutdown`] waits.
+pub struct StorageNode {
+    engine: Arc<Engine>,
+    store: Arc<LocalStore>,
+    agent: Arc<Agent>,
+    node_id: NodeId,
+    address: String,
+    cancel: DropGuard,
+    server: JoinHandle<()>,
+    membership: JoinHandle<()>,
+}
+
+impl StorageNode {
+    /// Opens the tablets, serves them and registers with the coordinators. Waits until one of them answers; dropping the
+    /// future gives up.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        if config.coordinators.is_empty() {
+            return Err(Error::NoCoordinators);
+        }
+        let (engine, kept_id) = {
+            let config = config.clone();
+            blocking(move || {
+                let engine = Engine::open(config.engine());
+                let engine = engine.map_err(|source| Error::Engine { data: config.data.clone(), source })?;
+                Ok((engine, identity::load(&config.data)?))
+            })
+            .await?
+        };
+        let store = Arc::new(LocalStore::new(engine.clone()));
+
+        let listen = |source| Error::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = reachable(config.advertise.clone(), listener.local_addr().map_err(listen)?)?;
+        let cancel = CancellationToken::new();
+        let stop = cancel.clone().drop_guard();
+        let server = serve(listener, &store, cancel.clone()).await;
+
+        let identity = Identity {
+            role: NodeRole::Storage,
+            address: address.clone(),
+            flight_address: String::new(),
+            node_id: kept_id,
+        };
+        let Some(agent) = Agent::register(identity, config.coordinators.clone(), &cancel).await else {
+            return Err(Error::Background);
+        };
+        let agent = Arc::new(agent);
+        let node_id = agent.node_id();
+        if kept_id != Some(node_id) {
+            if let Some(before) = kept_id {
+                warn!(%before, now = %node_id, "the coordinators gave this node another id");
+            }
+            blocking(move || identity::save(&config.data, node_id)).await?;
+        }
+        let membership = {
+            let (agent, engine) = (agent.clone(), engine.clone());
+            let meter = LoadMeter::default();
+            task::spawn("storage-membership", async move { agent.run(cancel, move || meter.measure(&engine)).await })
+        };
+        info!(node = %node_id, address, tablets = engine.tablet_count(), "storage node started");
+        Ok(Self { engine, store, agent, node_id, address, cancel: stop, server, membership })
+    }
+
+    /// The id that the coordinators gave this node.
+    pub const fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// `host:port` of its gRPC server, as others reach it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The tablets, for callers in this process.
+    pub fn store(&self) -> Arc<dyn TabletStore> {
+        self.store.clone()
+    }
+
+    /// Why it cannot do its work now, if so.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.server.is_finished() {
+            return Err("the gRPC server has stopped, see the log".to_owned());
+        }
+        let now = self.agent.node_id();
+        if now != self.node_id {
+            return Err(format!("the coordinators call this node {now} instead of {}: restart it", self.node_id));
+        }
+        match self.engine.usage().read_only {
+            0 => Ok(()),
+            tablets => Err(format!("{tablets} tablets are read-only since a write failed: repair the disk, restart")),
+        }
+    }
+
+    /// Stops taking calls, finishes running ones (for ten seconds at most) and stops.
+    pub async fn shutdown(self) {
+        drop(self.cancel);
+        finish("gRPC server", self.server).await;
+        finish("membership", self.membership).await;
+        info!(node = %self.node_id, "storage node stopped");
+    }
+}
+
+async fn finish(what: &str, mut task: JoinHandle<()>) {
+    match tokio::time::timeout(DRAIN, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => error!(what, %error, "a task of the storage node failed"),
+        Err(_) => {
+            warn!(what, "running calls are cut off");
+            task.abort();
+            drop(task.await);
+        }
+    }
+}
+
+/// The address others reach this node at.
+fn reachable(advertise: Option<String>, bound: SocketAddr) -> Result<String, Error> {
+    match advertise {
+        Some(address) => Ok(address),
+        None if bound.ip().is_unspecified() => Err(Error::Advertise(bound)),
+        None => Ok(bound.to_string()),
+    }
+}
+
+async fn serve(listener: TcpListener, store: &Arc<LocalStore>, cancel: CancellationToken) -> JoinHandle<()> {
+    let storage = StorageServiceServer::new(StorageServer { store: store.clone() })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let flight = FlightServiceServer::new(FlightServer { store: store.clone() })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<StorageServiceServer<StorageServer>>().await;
+    let router = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
+        .add_service(storage)
+        .add_service(flight)
+        .add_service(health);
+    task::spawn("storage-grpc", async move {
+        let incoming = TcpListenerStream::new(listener);
+        if let Err(error) = router.serve_with_incoming_shutdown(incoming, cancel.cancelled_owned()).await {
+            error!(%error, "the gRPC server stopped");
+        }
+    })
+}
+
+/// Runs what blocks on the disk on a thread for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Background)?
+}

@@ -1,0 +1,167 @@
+//! `StorageService`: the calls of [`TabletStore`] over gRPC. Rows come by Arrow Flight, see `flight`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use tarn_proto::storage::{PublishTablet, SegmentKey, StoreError, TabletStore};
+use tarn_proto::wire::storage_service_server::StorageService;
+use tarn_proto::wire::{
+    AbortTransactionRequest, AbortTransactionResponse, CreateTabletsRequest, CreateTabletsResponse, DropTabletsRequest,
+    DropTabletsResponse, GetManifestsRequest, GetManifestsResponse, ListTabletsRequest, ListTabletsResponse,
+    PublishRequest, PublishResponse, ReadRangesRequest, ReadRangesResponse,
+};
+use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version};
+use tonic::{Request, Response, Status};
+
+use crate::store::LocalStore;
+
+/// Bytes read from the disk at a time for one call; a longer range is read in pieces.
+const READ_BYTES: u64 = 16 << 20;
+
+/// The service.
+pub(crate) struct StorageServer {
+    pub store: Arc<LocalStore>,
+}
+
+/// A failure as the client's [`StoreError`] is made of: kind and message; the client adds the address.
+pub(crate) fn status(error: StoreError) -> Status {
+    Status::new(error.kind.grpc_code(), error.message)
+}
+
+fn ids(ids: Vec<u64>) -> Vec<TabletId> {
+    ids.into_iter().map(TabletId).collect()
+}
+
+#[tonic::async_trait]
+impl StorageService for StorageServer {
+    async fn create_tablets(
+        &self,
+        request: Request<CreateTabletsRequest>,
+    ) -> Result<Response<CreateTabletsResponse>, Status> {
+        let request = request.into_inner();
+        let schema = request.schema.ok_or_else(|| Status::invalid_argument("the request has no schema"))?;
+        let schema =
+            TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        self.store.create_tablets(&schema, &ids(request.tablet_ids)).await.map_err(status)?;
+        Ok(Response::new(CreateTabletsResponse {}))
+    }
+
+    async fn drop_tablets(
+        &self,
+        request: Request<DropTabletsRequest>,
+    ) -> Result<Response<DropTabletsResponse>, Status> {
+        self.store.drop_tablets(&ids(request.into_inner().tablet_ids)).await.map_err(status)?;
+        Ok(Response::new(DropTabletsResponse {}))
+    }
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let request = request.into_inner();
+        let tablets: Vec<PublishTablet> = request
+            .tablets
+            .iter()
+            .map(|t| PublishTablet {
+                tablet: TabletId(t.tablet_id),
+                version: Version(t.version),
+                has_rowset: t.has_rowset,
+            })
+            .collect();
+        self.store.publish(TxnId(request.txn_id), &tablets).await.map_err(status)?;
+        Ok(Response::new(PublishResponse {}))
+    }
+
+    async fn abort_transaction(
+        &self,
+        request: Request<AbortTransactionRequest>,
+    ) -> Result<Response<AbortTransactionResponse>, Status> {
+        self.store.abort(TxnId(request.into_inner().txn_id)).await.map_err(status)?;
+        Ok(Response::new(AbortTransactionResponse {}))
+    }
+
+    async fn get_manifests(
+        &self,
+        request: Request<GetManifestsRequest>,
+    ) -> Result<Response<GetManifestsResponse>, Status> {
+        let tablets: Vec<(TabletId, Version)> =
+            request.into_inner().tablets.iter().map(|t| (TabletId(t.tablet_id), Version(t.version))).collect();
+        let manifests = self.store.manifests(&tablets).await.map_err(status)?;
+        Ok(Response::new(GetManifestsResponse { manifests }))
+    }
+
+    type ReadRangesStream = BoxStream<'static, Result<ReadRangesResponse, Status>>;
+
+    async fn read_ranges(
+        &self,
+        request: Request<ReadRangesRequest>,
+    ) -> Result<Response<Self::ReadRangesStream>, Status> {
+        let request = request.into_inner();
+        let key = SegmentKey {
+            tablet: TabletId(request.tablet_id),
+            rowset: RowsetId(request.rowset_id),
+            segment: request.segment,
+        };
+        let mut ranges = Vec::with_capacity(request.ranges.len());
+        for range in &request.ranges {
+            let end = range.offset.checked_add(range.length);
+            ranges.push(range.offset..end.ok_or_else(|| Status::invalid_argument("a range ends beyond 2^64"))?);
+        }
+        // One group of ranges is in memory per call; the next is read when the client has taken this one.
+        let store = self.store.clone();
+        let pieces = stream::iter(groups(&ranges))
+            .then(move |group| {
+                let store = store.clone();
+                async move { store.read_ranges(key, &group).await.map_err(status) }
+            })
+            .map_ok(|pieces| stream::iter(pieces).map(|data| Ok(ReadRangesResponse { data })))
+            .try_flatten();
+        Ok(Response::new(pieces.boxed()))
+    }
+
+    async fn list_tablets(
+        &self,
+        _request: Request<ListTabletsRequest>,
+    ) -> Result<Response<ListTabletsResponse>, Status> {
+        let tablets = self.store.tablets().await.map_err(status)?;
+        Ok(Response::new(ListTabletsResponse { tablets }))
+    }
+}
+
+/// The ranges in their order, long ones cut, in groups of at most [`READ_BYTES`].
+fn groups(ranges: &[Range<u64>]) -> Vec<Vec<Range<u64>>> {
+    let mut groups: Vec<Vec<Range<u64>>> = Vec::new();
+    let mut room = 0;
+    for range in ranges {
+        let mut start = range.start;
+        while start < range.end {
+            if room == 0 {
+                groups.push(Vec::new());
+                room = READ_BYTES;
+            }
+            let length = room.min(range.end - start);
+            groups.last_mut().expect("a group was just made").push(start..start + length);
+            room -= length;
+            start += length;
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_in_bounded_groups_and_in_order() {
+        assert_eq!(groups(&[5..5, 7..9]), vec![vec![7..9]]);
+        let long = 2 * READ_BYTES + 3;
+        assert_eq!(
+            groups(&[10..20, 100..100 + long, 4..5]),
+            vec![
+                vec![10..20, 100..100 + READ_BYTES - 10],
+                vec![90 + READ_BYTES..90 + 2 * READ_BYTES],
+                vec![90 + 2 * READ_BYTES..100 + long, 4..5],
+            ]
+        );
+    }
+}

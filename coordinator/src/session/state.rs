@@ -1,0 +1,162 @@
+//! One client's session.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tarn_gateway::engine::{BatchStream, ClientInfo, IngestRequest, Outcome, Prepared, Result, Session};
+use tarn_gateway::flight::CATALOG;
+use tarn_ingest::CatalogClient;
+use tarn_sql::{Position, Statement, parse_one};
+
+use super::context::check_catalog;
+use super::{Error, SessionContext, Shared, Variables, dispatch};
+use crate::processes::Connection;
+use crate::{ddl, query};
+
+/// The option that is the catalog.
+const CATALOG_OPTION: &str = "catalog";
+/// The option that is the current database.
+const SCHEMA_OPTION: &str = "schema";
+
+/// One client's session: its connection and what it has set.
+pub struct ClientSession {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    settings: Mutex<Settings>,
+}
+
+/// What a client can set.
+#[derive(Clone, Default)]
+pub(super) struct Settings {
+    pub database: Option<String>,
+    pub variables: Arc<Variables>,
+}
+
+impl ClientSession {
+    /// A session with default settings.
+    pub fn new(shared: Arc<Shared>, client: ClientInfo) -> Self {
+        let connection = shared.processes.connect(shared.node.get(), client);
+        Self { shared, connection, settings: Mutex::default() }
+    }
+
+    /// What `statement` sees: the newest catalog for statements that show or change it, else the one applied here, which
+    /// holds all that this coordinator has answered.
+    async fn context(&self, sql: &str, statement: &Statement) -> std::result::Result<SessionContext, Error> {
+        let reads_rows = matches!(statement, Statement::Query(_) | Statement::Insert(_) | Statement::Explain { .. });
+        let timeout = {
+            let settings = self.settings.lock();
+            match statement {
+                Statement::Insert(_) | Statement::CreateTableAsSelect(_) => settings.variables.insert_timeout(),
+                _ => settings.variables.query_timeout(),
+            }
+        };
+        self.pinned(sql, reads_rows, timeout).await
+    }
+
+    async fn pinned(
+        &self,
+        sql: &str,
+        reads_rows: bool,
+        timeout: std::time::Duration,
+    ) -> std::result::Result<SessionContext, Error> {
+        if self.connection.is_killed() {
+            return Err(Error::Cancelled("the connection was killed: connect again".to_owned()));
+        }
+        let settings = self.settings.lock().clone();
+        let process = self.shared.processes.begin(&self.connection, settings.database.as_deref().unwrap_or(""), sql);
+        let deadline = Instant::now().checked_add(timeout);
+        let catalog = &self.shared.catalog;
+        let catalog = if reads_rows { catalog.catalog() } else { catalog.linearizable().await? };
+        let (database, variables) = (settings.database, settings.variables);
+        Ok(SessionContext { shared: self.shared.clone(), catalog, database, variables, process, deadline })
+    }
+
+    /// Changes what the client has set.
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Settings) -> std::result::Result<T, Error>,
+    ) -> std::result::Result<T, Error> {
+        change(&mut self.settings.lock())
+    }
+}
+
+#[async_trait]
+impl Session for ClientSession {
+    fn id(&self) -> u64 {
+        self.connection.id
+    }
+
+    async fn prepare(&self, sql: &str) -> Result<Prepared> {
+        let statement = parse_one(sql).map_err(Error::from)?;
+        match dispatch::shape(&statement) {
+            Some(prepared) => Ok(prepared),
+            None => {
+                let context = self.context(sql, &statement).await?;
+                query::prepare(&context, &statement).await
+            }
+        }
+    }
+
+    async fn execute(&self, sql: &str, parameters: Option<&RecordBatch>) -> Result<Outcome> {
+        let statement = parse_one(sql).map_err(Error::from)?;
+        let context = self.context(sql, &statement).await?;
+        dispatch::run(self, context, statement, parameters).await
+    }
+
+    async fn ingest(&self, request: IngestRequest, schema: SchemaRef, batches: BatchStream) -> Result<u64> {
+        let timeout = self.settings.lock().variables.insert_timeout();
+        let text = format!("INGEST INTO {}", tarn_sql::quote_ident(&request.table));
+        let context = self.pinned(&text, false, timeout).await?;
+        ddl::ingest(&context, request, schema, batches).await
+    }
+
+    fn option(&self, name: &str) -> Option<String> {
+        let settings = self.settings.lock();
+        match name {
+            CATALOG_OPTION => Some(CATALOG.to_owned()),
+            SCHEMA_OPTION => Some(settings.database.clone().unwrap_or_default()),
+            _ => settings.variables.get(name).map(str::to_owned),
+        }
+    }
+
+    fn options(&self) -> Vec<(String, String)> {
+        let settings = self.settings.lock();
+        let database = settings.database.clone().unwrap_or_default();
+        let named = [(CATALOG_OPTION.to_owned(), CATALOG.to_owned()), (SCHEMA_OPTION.to_owned(), database)];
+        named.into_iter().chain(settings.variables.all().map(|(k, v)| (k.to_owned(), v.to_owned()))).collect()
+    }
+
+    async fn set_option(&self, name: &str, value: Option<&str>) -> Result<()> {
+        match (name, value) {
+            (CATALOG_OPTION, None) => {}
+            (CATALOG_OPTION, Some(catalog)) => {
+                check_catalog(catalog).map_err(|e| Error::Invalid(e.to_string()))?;
+            }
+            (SCHEMA_OPTION, None | Some("")) => self.change(|s| {
+                s.database = None;
+                Ok(())
+            })?,
+            (SCHEMA_OPTION, Some(database)) => {
+                let catalog = self.shared.catalog.linearizable().await.map_err(Error::from)?;
+                // A value that is wrong, not an option that is unknown.
+                catalog.database(database).map_err(|e| Error::Invalid(e.to_string()))?;
+                self.change(|s| {
+                    s.database = Some(database.to_owned());
+                    Ok(())
+                })?;
+            }
+            (name, value) => self.change(|s| {
+                let variables = Arc::make_mut(&mut s.variables);
+                match value {
+                    Some(value) => variables.set(name, value, Position::default()),
+                    None => variables.reset(name, Position::default()),
+                }
+            })?,
+        }
+        Ok(())
+    }
+}

@@ -1,7 +1,7 @@
 //! A Flight SQL server over the tests' engine in memory, for trying drivers: `mock_gateway [ADDRESS] [PASSWORD]`.
 
 #[path = "../tests/it/mock.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::unwrap_used)]
 mod mock;
 
 use tarn_gateway::{FlightSqlServer, Options, serve_flight};

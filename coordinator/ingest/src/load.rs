@@ -109,12 +109,16 @@ impl Load {
             return Err(error.into());
         }
         let visible = tokio::time::timeout(wait, async {
+            let mut seen = false;
             loop {
                 let catalog = self.catalog.catalog();
                 match catalog.transactions.get(&self.txn).map(|t| &t.state) {
-                    Some(TransactionState::Committed { .. }) => {}
-                    // Finished transactions are forgotten after the label's retention only.
-                    _ => return true,
+                    Some(TransactionState::Visible { .. }) => return true,
+                    // This coordinator's catalog may be behind the leader's, even without the transaction.
+                    Some(_) => seen = true,
+                    // Finished transactions are forgotten after the label's retention.
+                    None if seen => return true,
+                    None => {}
                 }
                 if changes.changed().await.is_err() {
                     return false;

@@ -83,10 +83,10 @@ impl RowRouter {
         // A slot for each (partition, bucket) that occurs, in order of appearance.
         let mut slots: HashMap<(usize, u32), usize> = HashMap::new();
         let mut indices: Vec<(TabletId, Vec<u32>)> = Vec::new();
-        for row in 0..rows {
+        for (row, hash) in hashes.into_iter().enumerate() {
             let partition = partitions.at(row);
             let tablets = &self.partitions[partition].tablets;
-            let bucket = bucket_of(hashes[row], tablets.len() as u32);
+            let bucket = bucket_of(hash, tablets.len() as u32);
             let slot = *slots.entry((partition, bucket)).or_insert_with(|| {
                 indices.push((tablets[bucket as usize].id, Vec::new()));
                 indices.len() - 1

@@ -48,9 +48,7 @@ impl ScalarUDFImpl for Add {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         match arguments {
-            [time, DataType::Interval(_) | DataType::Null] => {
-                Ok(vec![datetime_type(self.name, time)?, INTERVAL])
-            }
+            [time, DataType::Interval(_) | DataType::Null] => Ok(vec![datetime_type(self.name, time)?, INTERVAL]),
             [time, days] if days.is_integer() => Ok(vec![datetime_type(self.name, time)?, DataType::Int64]),
             _ => plan_err!("`{}` takes a date or time and an interval or a number of days", self.name),
         }

@@ -1,4 +1,5 @@
 //! The functions in SQL.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use datafusion::prelude::SessionContext;
 

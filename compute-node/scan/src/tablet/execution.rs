@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::Field;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
@@ -91,15 +92,15 @@ impl Execution {
         }
     }
 
-    /// The rows of an output partition.
-    pub fn open(self: Arc<Self>, partition: usize) -> SendableRecordBatchStream {
+    /// The rows of an output partition, in batches of about `batch_size` rows. (`DataSourceExec` cuts larger ones.)
+    pub fn open(self: Arc<Self>, partition: usize, batch_size: usize) -> SendableRecordBatchStream {
         let schema = self.source.output.clone();
         let baseline = BaselineMetrics::new(&self.source.metrics, partition);
         let reads = ReadMetrics {
             bytes_read: MetricBuilder::new(&self.source.metrics).counter("bytes_read", partition),
             bytes_cached: MetricBuilder::new(&self.source.metrics).counter("bytes_cached", partition),
         };
-        let mut rows = Partition { execution: self, partition, reads, current: None }.rows();
+        let mut rows = Partition { execution: self, partition, batch_size, reads, current: None }.rows();
         let metered = stream::poll_fn(move |cx| {
             let timer = baseline.elapsed_compute().timer();
             let polled = rows.poll_next_unpin(cx);
@@ -277,6 +278,34 @@ impl Execution {
             .build()
     }
 
+    /// Makes batches of about `rows` rows of what a filter left of a morsel. Nothing is kept beyond the morsel: what comes
+    /// next may depend on what the operators above learn from these rows.
+    fn gather(&self, batches: Batches, rows: usize) -> Batches {
+        let source = &self.source;
+        if source.filters.is_empty() || source.output.fields().is_empty() {
+            return batches;
+        }
+        let rows = source.limit.map_or(rows, |limit| rows.min(limit)).max(1);
+        let gathered =
+            BatchCoalescer::new(source.output.clone(), rows).with_biggest_coalesce_batch_size(Some(rows / 2));
+        stream::try_unfold((Some(batches), gathered), |(mut batches, mut gathered)| async move {
+            loop {
+                if let Some(batch) = gathered.next_completed_batch() {
+                    return Ok(Some((batch, (batches, gathered))));
+                }
+                let Some(rest) = &mut batches else { return Ok(None) };
+                match rest.try_next().await? {
+                    Some(batch) => gathered.push_batch(batch)?,
+                    None => {
+                        gathered.finish_buffered_batch()?;
+                        batches = None;
+                    }
+                }
+            }
+        })
+        .boxed()
+    }
+
     /// Takes rows from the budget and cuts the batch to what is granted.
     fn grant(&self, batch: RecordBatch) -> Option<RecordBatch> {
         let Some(budget) = &self.budget else { return Some(batch) };
@@ -302,6 +331,7 @@ type Batches = BoxStream<'static, Result<RecordBatch>>;
 struct Partition {
     execution: Arc<Execution>,
     partition: usize,
+    batch_size: usize,
     reads: ReadMetrics,
     current: Option<Batches>,
 }
@@ -334,7 +364,10 @@ impl Partition {
             let morsel = planned.queues[self.partition % planned.queues.len()].lock().pop_front();
             match morsel {
                 None => return Ok(None),
-                Some(morsel) => self.current = Some(self.execution.read(&morsel, &self.reads).await?),
+                Some(morsel) => {
+                    let batches = self.execution.read(&morsel, &self.reads).await?;
+                    self.current = Some(self.execution.gather(batches, self.batch_size));
+                }
             }
         }
     }

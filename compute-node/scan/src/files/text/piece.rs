@@ -96,8 +96,8 @@ impl Piece {
 }
 
 enum Records {
-    Csv(CsvDecoder),
-    Json(JsonDecoder),
+    Csv(Box<CsvDecoder>),
+    Json(Box<JsonDecoder>),
 }
 
 struct Reader {
@@ -122,9 +122,13 @@ impl Reader {
             .map_err(|error| piece.access.name_error(&piece.file.location, error))?;
         let records = match piece.options.format {
             Format::Csv => {
-                Records::Csv(CsvDecoder::new(&piece.options, &piece.table, &piece.projection, piece.batch_size)?)
+                let csv = CsvDecoder::new(&piece.options, &piece.table, &piece.projection, piece.batch_size)?;
+                Records::Csv(Box::new(csv))
             }
-            _ => Records::Json(JsonDecoder::new(Arc::new(piece.table.project(&piece.projection)?), piece.batch_size)?),
+            _ => {
+                let json = JsonDecoder::new(Arc::new(piece.table.project(&piece.projection)?), piece.batch_size)?;
+                Records::Json(Box::new(json))
+            }
         };
         let fresh = piece.start() == 0;
         let skip = if fresh && piece.options.format == Format::Csv { piece.options.csv.skip_header } else { 0 };

@@ -1,1 +1,31 @@
-//! The compute role: worker service, memory pools, runtimes.
+//! The compute role: runs the tasks of distributed plans.
+//!
+//! A coordinator cuts a plan into stages and sends each node its tasks; nodes read from each other and the coordinator
+//! reads the last stage. A compute node keeps nothing that cannot be lost: a cache of segments and spilled rows.
+//!
+//! ```text
+//!  node        ComputeNode: the gRPC server, start and shutdown
+//!   ├ session      a task's session: codec, functions, options, memory
+//!   │   ├ tasks        which tasks run; shutdown waits for them
+//!   │   ├ memory       one pool per process, in it one per query
+//!   │   └ channels     connections to other compute nodes
+//!   ├ membership   registers the node, tells coordinators that it lives and how loaded it is
+//!   └ trace        the query's id in every log line
+//!  machine     memory and processors, as the operating system counts them
+//! ```
+
+mod channels;
+mod config;
+mod error;
+mod machine;
+mod membership;
+mod memory;
+mod metrics;
+mod node;
+mod session;
+mod tasks;
+mod trace;
+
+pub use config::Config;
+pub use error::Error;
+pub use node::ComputeNode;

@@ -1,0 +1,81 @@
+//! The node's place in the cluster.
+
+use std::sync::Arc;
+
+use tarn_proto::membership::{Agent, Identity};
+use tarn_proto::wire::{NodeLoad, NodeRole};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::Config;
+use crate::machine::{self, Processors};
+use crate::memory::QueryRuntimes;
+use crate::metrics;
+use crate::tasks::Tasks;
+
+/// What coordinators think of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// They do not know it yet.
+    Unknown,
+    /// They give it work.
+    Member,
+    /// An operator drains it: it gets no new work.
+    Draining,
+}
+
+/// What heartbeats tell.
+pub(crate) struct Load {
+    pub tasks: Tasks,
+    pub runtimes: Arc<QueryRuntimes>,
+    pub processors: Processors,
+    pub disk_total_bytes: u64,
+}
+
+impl Load {
+    pub fn new(config: &Config, tasks: Tasks, runtimes: Arc<QueryRuntimes>) -> Self {
+        let disk_total_bytes = config.cache_disk_bytes + config.spill_limit_bytes;
+        Self { tasks, runtimes, processors: Processors::default(), disk_total_bytes }
+    }
+
+    fn now(&self) -> NodeLoad {
+        let memory = machine::memory();
+        let spilled = self.runtimes.spilled();
+        metrics::memory(self.runtimes.reserved(), spilled);
+        NodeLoad {
+            cpu: self.processors.busy(),
+            memory_used_bytes: memory.used,
+            memory_total_bytes: memory.total,
+            disk_used_bytes: spilled,
+            disk_total_bytes: self.disk_total_bytes,
+            running: self.tasks.running() as u64,
+            tablets: 0,
+        }
+    }
+}
+
+/// Registers the node at `address` and sends heartbeats until `cancel`, telling `standing` what coordinators answer.
+pub(crate) async fn run(
+    address: String,
+    coordinators: Vec<String>,
+    load: Load,
+    standing: watch::Sender<Standing>,
+    cancel: CancellationToken,
+) {
+    let identity = Identity { role: NodeRole::Compute, address, flight_address: String::new(), node_id: None };
+    let Some(agent) = Agent::register(identity, coordinators, &cancel).await else { return };
+    standing.send_replace(Standing::Member);
+    let mut draining = agent.draining();
+    let follow = async {
+        while draining.changed().await.is_ok() {
+            let drains = *draining.borrow_and_update();
+            info!(drains, "an operator changed whether this node is drained");
+            standing.send_replace(if drains { Standing::Draining } else { Standing::Member });
+        }
+    };
+    tokio::select! {
+        () = agent.run(cancel, || load.now()) => {}
+        () = follow => {}
+    }
+}

@@ -1,0 +1,53 @@
+//! The query's id in every log line.
+//!
+//! Calls carry it in a header. The server makes a span of it, and tasks that DataFusion spawns run in the span of the
+//! one that spawned them.
+
+use std::any::Any;
+
+use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tonic::codegen::http::{HeaderMap, Request};
+use tracing::{Instrument, Span, info_span};
+
+/// Header with the id of the query, in every call between nodes that work for it. Coordinators know it by this name.
+pub(crate) const QUERY_ID: &str = "tarn-query-id";
+
+/// The query that a call belongs to.
+pub(crate) fn query_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(QUERY_ID)?.to_str().ok()
+}
+
+/// The span of a call.
+pub(crate) fn span(request: &Request<()>) -> Span {
+    match query_id(request.headers()) {
+        Some(query_id) => info_span!("query", query_id),
+        None => Span::none(),
+    }
+}
+
+/// Makes what DataFusion spawns run in the span of the spawner, for the whole process.
+pub(crate) fn install() {
+    // Another role of the process may have installed one.
+    let _ = set_join_set_tracer(&InSpan);
+}
+
+struct InSpan;
+
+impl JoinSetTracer for InSpan {
+    fn trace_future(
+        &self,
+        future: BoxFuture<'static, Box<dyn Any + Send>>,
+    ) -> BoxFuture<'static, Box<dyn Any + Send>> {
+        future.in_current_span().boxed()
+    }
+
+    fn trace_block(
+        &self,
+        block: Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>,
+    ) -> Box<dyn FnOnce() -> Box<dyn Any + Send> + Send> {
+        let span = Span::current();
+        Box::new(move || span.in_scope(block))
+    }
+}

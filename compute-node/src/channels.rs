@@ -100,9 +100,9 @@ fn name(url: &Url, error: DataFusionError) -> DataFusionError {
 fn is_loss(error: &DataFusionError) -> bool {
     match error {
         // What the other side answered has no source; a broken connection has.
-        DataFusionError::External(source) => source.downcast_ref::<Status>().is_some_and(|status| {
-            status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
-        }),
+        DataFusionError::External(source) => source
+            .downcast_ref::<Status>()
+            .is_some_and(|status| status.code() == Code::Unavailable || std::error::Error::source(status).is_some()),
         DataFusionError::Execution(message) => message.contains(NO_PLAN),
         DataFusionError::Context(_, inner) => is_loss(inner),
         DataFusionError::Shared(inner) => is_loss(inner),

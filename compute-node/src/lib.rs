@@ -6,9 +6,9 @@
 //! ```text
 //!  node        ComputeNode: the gRPC server, start and shutdown
 //!   ├ session      a task's session: codec, functions, options, memory
-//!   │   ├ tasks        which tasks run; shutdown waits for them
 //!   │   ├ memory       one pool per process, in it one per query
 //!   │   └ channels     connections to other compute nodes
+//!   ├ counted      the calls that bring tasks; `tasks` knows how many run, and shutdown waits for them
 //!   ├ membership   registers the node, tells coordinators that it lives and how loaded it is
 //!   └ trace        the query's id in every log line
 //!  machine     memory and processors, as the operating system counts them
@@ -16,6 +16,7 @@
 
 mod channels;
 mod config;
+mod counted;
 mod error;
 mod machine;
 mod membership;

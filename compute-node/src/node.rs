@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::channels::Peers;
+use crate::counted::Counted;
 use crate::membership::{self, Load, Standing};
 use crate::memory::QueryRuntimes;
 use crate::session::TaskSessions;
@@ -56,7 +57,8 @@ impl ComputeNode {
     pub async fn start_with(config: Config, context: Arc<ScanContext>) -> Result<Self, Error> {
         trace::install();
         clear_spill(&config)?;
-        let listen = |source: Box<dyn std::error::Error + Send + Sync>| Error::Listen { address: config.listen, source };
+        let listen =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(|e| listen(e.into()))?;
         let local = listener.local_addr().map_err(|e| listen(e.into()))?;
         let (address, url) = advertised(config.advertise.clone(), local)?;
@@ -75,7 +77,7 @@ impl ComputeNode {
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(64 << 20)
             .add_service(health_service)
-            .add_service(worker.into_worker_server())
+            .add_service(Counted::new(worker.into_worker_server(), tasks.clone()))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 close.clone().cancelled_owned(),

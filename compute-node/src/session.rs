@@ -37,14 +37,16 @@ pub(crate) struct TaskSessions {
 impl WorkerSessionBuilder for TaskSessions {
     async fn build_session_state(&self, task: WorkerQueryContext) -> Result<SessionState> {
         let query_id = trace::query_id(&task.headers).ok_or_else(|| {
-            DataFusionError::Plan("a task came without the id of its query; is the coordinator of another version?".to_owned())
+            DataFusionError::Plan(
+                "a task came without the id of its query; is the coordinator of another version?".to_owned(),
+            )
         })?;
-        let running = self.tasks.begin(query_id).ok_or_else(|| leaving(&self.url))?;
+        if self.tasks.is_closed() {
+            return Err(leaving(&self.url));
+        }
         let runtime = self.runtimes.of(query_id, number(&task.headers, MEMORY_LIMIT))?;
         let mut builder = task.builder.with_runtime_env(runtime);
         let config = builder.config().get_or_insert_default();
-        // The task ends when nothing refers to its session any more.
-        config.set_extension(Arc::new(running));
         for (name, value) in &task.headers {
             if let Some(key) = name.as_str().strip_prefix(OPTION).filter(|key| key.starts_with(SETTABLE)) {
                 let value = value.to_str().map_err(|e| DataFusionError::External(Box::new(e)))?;

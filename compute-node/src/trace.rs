@@ -36,10 +36,7 @@ pub(crate) fn install() {
 struct InSpan;
 
 impl JoinSetTracer for InSpan {
-    fn trace_future(
-        &self,
-        future: BoxFuture<'static, Box<dyn Any + Send>>,
-    ) -> BoxFuture<'static, Box<dyn Any + Send>> {
+    fn trace_future(&self, future: BoxFuture<'static, Box<dyn Any + Send>>) -> BoxFuture<'static, Box<dyn Any + Send>> {
         future.in_current_span().boxed()
     }
 

@@ -28,7 +28,7 @@ pub struct WorkerChannels(Arc<RwLock<HashMap<Url, Channel>>>);
 
 impl WorkerChannels {
     /// Forgets connections to workers that are not among `workers`. Queries that use them go on.
-    pub fn retain(&self, workers: &[Url]) {
+    pub(super) fn retain(&self, workers: &[Url]) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|url, _| workers.contains(url));
     }
 

@@ -76,6 +76,7 @@ pub fn configure(
         return Ok(builder);
     }
     let budget = (EXCHANGE_BYTES / workers.len()).clamp(MIN_EXCHANGE_BYTES, MAX_EXCHANGE_BYTES);
+    channels.retain(&workers);
     let workers = WorkerSet::new(workers.as_ref().clone());
     let headers = headers(builder.config().get_or_insert_default().options(), query)?;
     let builder = builder
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn only_changed_options_of_operators_are_sent() {
         let mut options = ConfigOptions::default();
-        options.execution.batch_size = 123;
+        options.set("datafusion.execution.batch_size", "123").unwrap();
         options.sql_parser.dialect = "MySQL".parse().unwrap();
         let query =
             RemoteQuery { query_id: "q-1".to_owned(), memory_limit_bytes: Some(1 << 20), collect_metrics: false };

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use arrow::datatypes::{DataType as ArrowType, Field};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use datafusion::error::DataFusionError;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
@@ -112,19 +111,7 @@ async fn text_options(
 }
 
 async fn begin(access: &Access, file: &ObjectMeta) -> Result<(bytes::Bytes, bool), FilesError> {
-    sample(access, file, TEXT_SAMPLE_BYTES).await.map_err(|error| failed(access, file, error))
-}
-
-/// An error as ours.
-fn failed(access: &Access, file: &ObjectMeta, error: DataFusionError) -> FilesError {
-    let path = access.display(&file.location);
-    match access.name_error(&file.location, error) {
-        DataFusionError::External(error) => match error.downcast::<FilesError>() {
-            Ok(error) => *error,
-            Err(error) => FilesError::Store { path, reason: access.redact(&error) },
-        },
-        error => FilesError::Malformed { path, format: access.format, reason: access.redact(&error.strip_backtrace()) },
-    }
+    sample(access, file, TEXT_SAMPLE_BYTES).await.map_err(|error| access.read_error(&file.location, &error))
 }
 
 async fn look(
@@ -152,7 +139,7 @@ async fn look(
         }
         _ => {
             let reader = DFParquetMetadata::new(access.store.as_ref(), file).with_metadata_size_hint(Some(FOOTER_HINT));
-            let footer = reader.fetch_metadata().await.map_err(|error| failed(access, file, error))?;
+            let footer = reader.fetch_metadata().await.map_err(|error| access.read_error(&file.location, &error))?;
             let meta = footer.file_metadata();
             let schema = parquet_to_arrow_schema(meta.schema_descr(), meta.key_value_metadata());
             let schema = schema.map_err(|error| malformed(error.to_string()))?;

@@ -1,11 +1,13 @@
 //! Parquet: DataFusion's source over the store of the call. A read that fails names the file.
 
+use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::DefaultParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{ParquetFileReaderFactory, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
@@ -16,11 +18,9 @@ use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use object_store::path::Path;
+use object_store::ObjectMeta;
 
-use super::error::FilesError;
 use super::infer::FOOTER_HINT;
-use super::options::Format;
 use super::store::Access;
 
 /// A source of all columns of `schema`. Row groups and pages are pruned by their statistics, filters are evaluated while
@@ -48,56 +48,49 @@ impl ParquetFileReaderFactory for Readers {
         footer_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
-        let path = file.object_meta.location.clone();
+        let meta = file.object_meta.clone();
         let inner = self.inner.create_reader(partition, file, footer_hint, metrics)?;
-        Ok(Box::new(Reader { inner, name: Name { path, access: self.access.clone() } }))
+        Ok(Box::new(Reader { inner, file: meta, access: self.access.clone() }))
     }
 }
 
 struct Reader {
     inner: Box<dyn AsyncFileReader + Send>,
-    name: Name,
-}
-
-struct Name {
-    path: Path,
+    file: ObjectMeta,
     access: Arc<Access>,
 }
 
-impl Name {
-    fn error(&self, error: ParquetError) -> ParquetError {
-        let path = self.access.display(&self.path);
-        let error = match &error {
-            ParquetError::External(inner) if inner.is::<object_store::Error>() => {
-                inner.downcast_ref().map(|inner| self.access.store_error(path.clone(), inner))
-            }
-            _ => None,
-        }
-        .unwrap_or_else(|| FilesError::Malformed {
-            path,
-            format: Format::Parquet,
-            reason: self.access.redact(&error),
-        });
-        ParquetError::External(Box::new(error))
+impl Reader {
+    fn error(access: &Access, file: &ObjectMeta, error: &(dyn Error + 'static)) -> ParquetError {
+        ParquetError::External(Box::new(access.read_error(&file.location, error)))
     }
 }
 
 impl AsyncFileReader for Reader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        let Self { inner, name } = self;
-        inner.get_bytes(range).map_err(|error| name.error(error)).boxed()
+        let Self { inner, file, access } = self;
+        inner.get_bytes(range).map_err(|error| Self::error(access, file, &error)).boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        let Self { inner, name } = self;
-        inner.get_byte_ranges(ranges).map_err(|error| name.error(error)).boxed()
+        let Self { inner, file, access } = self;
+        inner.get_byte_ranges(ranges).map_err(|error| Self::error(access, file, &error)).boxed()
     }
 
+    // Not by the reader inside, which makes a text of what the store said.
     fn get_metadata<'a>(
         &'a mut self,
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        let Self { inner, name } = self;
-        inner.get_metadata(options).map_err(|error| name.error(error)).boxed()
+        let policy = options.map(ArrowReaderOptions::column_index_policy);
+        async move {
+            DFParquetMetadata::new(self.access.store.as_ref(), &self.file)
+                .with_metadata_size_hint(Some(FOOTER_HINT))
+                .with_page_index_policy(policy)
+                .fetch_metadata()
+                .await
+                .map_err(|error| Self::error(&self.access, &self.file, &error))
+        }
+        .boxed()
     }
 }

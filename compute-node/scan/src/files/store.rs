@@ -1,5 +1,6 @@
 //! The store of one `FILES(..)`: credentials, retries, and errors without secrets.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,20 +85,30 @@ impl Access {
         }
     }
 
+    /// What an error means that came up while a file was read.
+    pub fn read_error(&self, path: &Path, error: &(dyn Error + 'static)) -> FilesError {
+        let name = self.display(path);
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(known) = error.downcast_ref::<FilesError>() {
+                return known.clone();
+            }
+            if let Some(store) = error.downcast_ref() {
+                return self.store_error(name, store);
+            }
+            next = error.source();
+        }
+        FilesError::Malformed { path: name, format: self.format, reason: self.redact(&error) }
+    }
+
     /// Names the file in an error that came up while it was read. What says nothing about the file, such as missing
     /// memory, stays as it is.
     pub fn name_error(&self, path: &Path, error: DataFusionError) -> DataFusionError {
-        let name = || self.display(path);
         match error {
-            DataFusionError::ObjectStore(error) => self.store_error(name(), &error).into(),
-            DataFusionError::ParquetError(_) | DataFusionError::ArrowError(..) | DataFusionError::IoError(_) => {
-                FilesError::Malformed {
-                    path: name(),
-                    format: self.format,
-                    reason: self.redact(&error.strip_backtrace()),
-                }
-                .into()
-            }
+            DataFusionError::ObjectStore(_)
+            | DataFusionError::ParquetError(_)
+            | DataFusionError::ArrowError(..)
+            | DataFusionError::IoError(_) => self.read_error(path, &error).into(),
             other => other,
         }
     }

@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{
+    ChangeMembershipError, ClientWriteError, Fatal, ForwardToLeader, LinearizableReadError, RaftError,
+};
 use tarn_proto::channel::InvalidAddress;
 use tarn_proto::error::chain;
 use tarn_proto::{ErrorKind, NodeId};

@@ -138,8 +138,7 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> io::Result<Entry> {
 
 /// Encodes a vote.
 pub(crate) fn encode_vote(vote: &Vote) -> Vec<u8> {
-    let record =
-        VoteRecord { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed };
+    let record = VoteRecord { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed };
     encoding::encode(VERSION, &record)
 }
 

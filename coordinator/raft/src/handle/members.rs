@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::CatalogRaft;
 use crate::Error;
+use crate::network::Lane;
 use crate::types::TypeConfig;
 
 /// Time given to a new coordinator to catch up.
@@ -30,6 +31,7 @@ impl CatalogRaft {
     /// an observer.
     pub async fn add_coordinator(&self, id: NodeId, address: String, voter: bool) -> Result<(), Error> {
         self.check_leader()?;
+        self.inner.peers.channel(&address, Lane::Forward)?;
         let status = self.status();
         let known = status.voters.get(&id).or_else(|| status.observers.get(&id));
         if let Some(known) = known.filter(|known| **known != address) {

@@ -67,6 +67,8 @@ pub struct Status {
     pub last_applied: u64,
     /// The last entry in the current snapshot.
     pub snapshot_index: u64,
+    /// The last entry that was removed from the log because a snapshot holds it.
+    pub purged_index: u64,
     /// Coordinators that vote, with their addresses.
     pub voters: BTreeMap<NodeId, String>,
     /// Coordinators that only listen, with their addresses.
@@ -116,6 +118,7 @@ impl CatalogRaft {
             last_log_index: metrics.last_log_index.unwrap_or(0),
             last_applied: metrics.last_applied.map_or(0, |id| id.index),
             snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
+            purged_index: metrics.purged.map_or(0, |id| id.index),
             voters,
             observers,
         }

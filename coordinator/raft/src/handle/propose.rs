@@ -64,9 +64,10 @@ impl CatalogRaft {
         self.at_leader(
             || self.propose_encoded(command.clone()),
             |address, mut client| {
-                let request = ProposeRequest { command: command.to_vec() };
+                let request = ProposeRequest { command: command.clone() };
                 async move {
-                    let reply = client.propose(request).await.map_err(|s| Error::from_status(&address, s))?.into_inner();
+                    let reply =
+                        client.propose(request).await.map_err(|s| Error::from_status(&address, s))?.into_inner();
                     Ok((Response::decode(&reply.response)?, reply.log_index))
                 }
             },

@@ -136,9 +136,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 
     async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
-        self.call(RPCTypes::Vote, option.soft_ttl(), rpc, |mut client, message| async move {
-            client.vote(message).await
-        })
+        self.call(
+            RPCTypes::Vote,
+            option.soft_ttl(),
+            rpc,
+            |mut client, message| async move { client.vote(message).await },
+        )
         .await
     }
 
@@ -162,7 +165,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let header = wire::encode(&Envelope { to: self.target, body: header });
         let pieces = (0..data.len().div_ceil(PIECE_BYTES)).map(move |i| {
             let end = data.len().min((i + 1) * PIECE_BYTES);
-            RaftMessage { payload: data[i * PIECE_BYTES..end].to_vec() }
+            RaftMessage { payload: data.slice(i * PIECE_BYTES..end) }
         });
         let messages = stream::iter(std::iter::once(header).chain(pieces));
         let within = option.soft_ttl();

@@ -28,7 +28,7 @@ pub(super) struct SnapshotHeader {
 }
 
 pub(super) fn encode<T: Serialize>(body: &T) -> RaftMessage {
-    RaftMessage { payload: encoding::encode(VERSION, body) }
+    RaftMessage { payload: encoding::encode(VERSION, body).into() }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(message: &RaftMessage) -> Result<T, encoding::Error> {

@@ -60,10 +60,7 @@ impl LogStore {
         self.queue.send(request).await.map_err(|_| io::Error::other("the log's writer has stopped"))
     }
 
-    async fn durably(
-        &self,
-        request: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Request + Send,
-    ) -> io::Result<()> {
+    async fn durably(&self, request: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Request + Send) -> io::Result<()> {
         let (done, flushed) = oneshot::channel();
         self.send(request(done)).await?;
         flushed.await.map_err(|_| io::Error::other("the log's writer has stopped"))?
@@ -191,11 +188,8 @@ impl Shared {
         let from = on_disk.start.to_be_bytes();
         let mut entries = Vec::new();
         let (mut next, mut bytes) = (on_disk.start, 0);
-        let stored = snapshot.iterator_cf_opt(
-            family(&self.db, LOG),
-            options,
-            IteratorMode::From(&from, Direction::Forward),
-        );
+        let stored =
+            snapshot.iterator_cf_opt(family(&self.db, LOG), options, IteratorMode::From(&from, Direction::Forward));
         for item in stored {
             let (_, value) = item.map_err(disk)?;
             let entry = record::decode_entry(&value)?;

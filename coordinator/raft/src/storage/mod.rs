@@ -65,7 +65,7 @@ pub(crate) struct Storage {
 /// Opens (or creates) the directory. Blocks on the disk.
 pub(crate) fn open(dir: &Path, owner: NodeId, view: Arc<View>) -> Result<Storage, Error> {
     std::fs::create_dir_all(dir).map_err(|source| Error::Directory { dir: dir.to_owned(), source })?;
-    let db = open_db(dir).map_err(|source| Error::Open { dir: dir.to_owned(), source })?;
+    let db = open_db(dir, &options()).map_err(|source| Error::Open { dir: dir.to_owned(), source })?;
     claim(&db, owner)?;
     let db = Arc::new(db);
     let machine = StateMachine::new(SnapshotStore::new(db.clone()), view);
@@ -73,7 +73,7 @@ pub(crate) fn open(dir: &Path, owner: NodeId, view: Arc<View>) -> Result<Storage
     Ok(Storage { log, machine, writer, db })
 }
 
-fn open_db(dir: &Path) -> Result<DB, rocksdb::Error> {
+fn options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -81,12 +81,16 @@ fn open_db(dir: &Path) -> Result<DB, rocksdb::Error> {
     options.set_keep_log_file_num(4);
     // A torn tail is what a crash leaves behind and was never acknowledged; damage before it is refused, not skipped.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options
+}
+
+fn open_db(dir: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
     let families = [LOG, META, SNAPSHOT].map(|name| {
         let mut options = Options::default();
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         ColumnFamilyDescriptor::new(name, options)
     });
-    DB::open_cf_descriptors(&options, dir, families)
+    DB::open_cf_descriptors(options, dir, families)
 }
 
 /// A directory belongs to the node that created it: two nodes with one log's past would break the quorum.

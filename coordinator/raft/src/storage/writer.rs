@@ -52,10 +52,7 @@ impl Request {
 }
 
 /// Starts the thread. It ends when every sender is dropped.
-pub(super) fn start(
-    db: Arc<DB>,
-    window: Arc<Mutex<Window>>,
-) -> io::Result<(mpsc::Sender<Request>, JoinHandle<()>)> {
+pub(super) fn start(db: Arc<DB>, window: Arc<Mutex<Window>>) -> io::Result<(mpsc::Sender<Request>, JoinHandle<()>)> {
     let (sender, queue) = mpsc::channel(QUEUE);
     let writer = Writer { db, window, queue, failed: None };
     let thread = std::thread::Builder::new().name("raft-log-writer".to_owned()).spawn(move || writer.run())?;

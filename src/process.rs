@@ -1,6 +1,5 @@
 //! Runtimes, signals and the graceful end of a server process.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -17,11 +16,7 @@ pub fn server_runtime() -> anyhow::Result<Runtime> {
 
 /// The runtime of a client.
 pub fn client_runtime() -> anyhow::Result<Runtime> {
-    Builder::new_multi_thread()
-        .worker_threads(CLIENT_THREADS)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
+    Builder::new_multi_thread().worker_threads(CLIENT_THREADS).enable_all().build().context("cannot start the runtime")
 }
 
 /// SIGINT and SIGTERM.
@@ -49,14 +44,12 @@ impl Signals {
     }
 }
 
-/// Waits for a signal, then for `shutdown`, at most for `deadline`. A second signal ends the wait.
-pub async fn until_stopped(
+/// Waits for `shutdown`, at most for `deadline`. A signal ends the wait.
+pub async fn stop_within(
     mut signals: Signals,
     deadline: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let signal = signals.next().await;
-    info!(signal, deadline_s = deadline.as_secs(), "stopping");
     tokio::select! {
         () = shutdown => {
             info!("stopped");

@@ -19,9 +19,8 @@ use crate::config::ProcessConfig;
 /// What is logged when nobody says otherwise: the cluster's own events, and trouble in libraries.
 const DEFAULT_FILTER: &str = "info,openraft=warn,h2=warn,hyper=warn,tower=warn,datafusion=warn,foyer=warn";
 /// Bounds of duration histograms, in seconds.
-const SECONDS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// Telemetry of this process. Kept until its end.
 pub struct Telemetry {
@@ -34,7 +33,9 @@ impl Telemetry {
     /// Starts logging, and exporting traces where configured. Called once, within the runtime.
     pub fn start(process: &ProcessConfig, role: &'static str) -> anyhow::Result<Self> {
         let filter = match (&process.log, std::env::var("RUST_LOG")) {
-            (Some(filter), _) => EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is not a log filter"))?,
+            (Some(filter), _) => {
+                EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is not a log filter"))?
+            }
             (None, Ok(filter)) if !filter.is_empty() => {
                 EnvFilter::try_new(&filter).with_context(|| format!("RUST_LOG `{filter}` is not a log filter"))?
             }

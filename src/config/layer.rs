@@ -28,10 +28,10 @@ pub struct Layer {
 impl Layer {
     /// A TOML file.
     pub fn file(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Unreadable { file: path.to_owned(), source })?;
-        let values: Dict =
-            Toml::from_str(&text).map_err(|e| Error::Wrong(format!("{}: {e}", path.display()).trim_end().to_owned()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Unreadable { file: path.to_owned(), source })?;
+        let values: Dict = Toml::from_str(&text)
+            .map_err(|e| Error::Wrong(format!("{}: {e}", path.display()).trim_end().to_owned()))?;
         Ok(Self { name: path.display().to_string(), values })
     }
 

@@ -80,9 +80,12 @@ impl Completer for SqlHelper {
         }
         let mut found = self.names.starting_with(word);
         let upper = word.chars().next().is_some_and(char::is_uppercase);
-        found.extend(tarn_sql::keywords().iter().filter(|k| starts_with(k, word)).map(|k| {
-            if upper { k.to_uppercase() } else { k.to_lowercase() }
-        }));
+        found.extend(
+            tarn_sql::keywords()
+                .iter()
+                .filter(|k| starts_with(k, word))
+                .map(|k| if upper { k.to_uppercase() } else { k.to_lowercase() }),
+        );
         found.dedup();
         Ok((start, found))
     }

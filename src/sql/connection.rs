@@ -107,7 +107,8 @@ impl Rows {
 impl Connection {
     /// Connects and logs in.
     pub async fn open(target: Target) -> anyhow::Result<Self> {
-        let channel = target.endpoint()?.connect().await.with_context(|| format!("cannot connect to {}", target.url))?;
+        let channel =
+            target.endpoint()?.connect().await.with_context(|| format!("cannot connect to {}", target.url))?;
         let inner = FlightServiceClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -193,8 +194,10 @@ async fn fetch(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -
 /// Shows the password and keeps the token that the server answers with. The client's own `handshake` hides the server's
 /// reason in an Arrow error.
 async fn log_in(client: &mut FlightSqlServiceClient<Channel>, target: &Target) -> anyhow::Result<()> {
-    let mut request =
-        tonic::Request::new(futures::stream::iter([HandshakeRequest { protocol_version: 0, payload: Default::default() }]));
+    let mut request = tonic::Request::new(futures::stream::iter([HandshakeRequest {
+        protocol_version: 0,
+        payload: Default::default(),
+    }]));
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", target.user, target.password)));
     request.metadata_mut().insert("authorization", basic.parse().context("malformed user or password")?);
     let response = client.inner_mut().handshake(request).await.map_err(|s| anyhow!("{}", s.message()))?;

@@ -8,8 +8,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_flight::error::FlightError;
-use async_trait::async_trait;
 use sqllogictest::{DBOutput, DefaultColumnType, Runner};
+use tonic::async_trait;
 
 use crate::harness::{Client, Cluster};
 
@@ -111,7 +111,7 @@ impl sqllogictest::AsyncDB for Session {
     }
 }
 
-const fn column_type(data_type: &DataType) -> DefaultColumnType {
+fn column_type(data_type: &DataType) -> DefaultColumnType {
     if data_type.is_integer() {
         DefaultColumnType::Integer
     } else if data_type.is_numeric() {
@@ -122,8 +122,7 @@ const fn column_type(data_type: &DataType) -> DefaultColumnType {
 }
 
 fn rows(batch: &RecordBatch) -> Vec<Vec<String>> {
-    let options =
-        FormatOptions::new().with_null("NULL").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
+    let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
     let columns: Vec<_> =
         batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).expect("a formatter")).collect();
     let value = |column: usize, row: usize| {

@@ -1,4 +1,4 @@
-select d_year, s_city, p_brand, sum(lo_revenue - lo_supplycost) as profit
+select d_year, s_city, p_brand1, sum(lo_revenue - lo_supplycost) as profit
 from dates, customer, supplier, part, lineorder
 where lo_custkey = c_custkey
   and lo_suppkey = s_suppkey
@@ -8,5 +8,5 @@ where lo_custkey = c_custkey
   and s_nation = 'UNITED STATES'
   and (d_year = 1997 or d_year = 1998)
   and p_category = 'MFGR#14'
-group by d_year, s_city, p_brand
-order by d_year, s_city, p_brand;
+group by d_year, s_city, p_brand1
+order by d_year, s_city, p_brand1;

@@ -23,7 +23,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// `host:port` of coordinators' gRPC servers. The node learns of further ones. Empty: the node joins no cluster.
     pub coordinators: Vec<String>,
-    /// Directory for spilled rows and the disk cache. Everything in it may be lost.
+    /// Directory for spilled rows and the disk cache. Everything in it may be lost. `data` in files, as for every role.
+    #[serde(rename = "data")]
     pub data_dir: PathBuf,
     /// Memory for all queries together. Default: half of the machine.
     pub memory_limit_bytes: u64,

@@ -1,8 +1,10 @@
 //! What statements say.
 
+use std::fmt;
+
 use sqlparser::ast;
 
-use crate::name::{Ident, Literal, ObjectName, Position};
+use crate::name::{Ident, Literal, ObjectName, Position, quote_string};
 use crate::table::{CreateTable, PartitionDefs, Property};
 
 /// One statement.
@@ -158,6 +160,35 @@ pub struct ViewColumn {
     pub name: Ident,
     /// Its comment.
     pub comment: Option<String>,
+}
+
+impl fmt::Display for CreateView {
+    /// The statement again: what `SHOW CREATE VIEW` prints.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_replace = if self.or_replace { "OR REPLACE " } else { "" };
+        let if_not_exists = if self.if_not_exists { "IF NOT EXISTS " } else { "" };
+        write!(f, "CREATE {or_replace}VIEW {if_not_exists}{}", self.name)?;
+        for (i, column) in self.columns.iter().enumerate() {
+            write!(f, "{}{column}", if i == 0 { " (" } else { ", " })?;
+        }
+        if !self.columns.is_empty() {
+            f.write_str(")")?;
+        }
+        if let Some(comment) = &self.comment {
+            write!(f, "\nCOMMENT {}", quote_string(comment))?;
+        }
+        write!(f, "\nAS {}", self.query_text)
+    }
+}
+
+impl fmt::Display for ViewColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)?;
+        match &self.comment {
+            Some(comment) => write!(f, " COMMENT {}", quote_string(comment)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Whose variable it is.

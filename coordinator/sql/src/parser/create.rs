@@ -205,8 +205,12 @@ impl StatementParser<'_> {
         if self.eat("NULL") {
             return Ok(ColumnDefault::Null);
         }
-        if self.eat("CURRENT_TIMESTAMP") || (self.is_word(0, "NOW") && self.eat("NOW")) {
+        if self.eat("CURRENT_TIMESTAMP") || self.eat("NOW") {
             if self.eat_token(&Token::LParen) {
+                // The column keeps microseconds whatever the precision asked for.
+                if self.peek() != &Token::RParen {
+                    self.count("a precision or )")?;
+                }
                 self.need_token(&Token::RParen)?;
             }
             return Ok(ColumnDefault::CurrentTimestamp);

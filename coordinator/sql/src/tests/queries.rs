@@ -1,4 +1,4 @@
-//! Every query of the benchmarks.
+//! Every query of the benchmarks, and every statement of the SQL tests.
 
 use std::fs;
 use std::path::Path;
@@ -24,4 +24,29 @@ fn the_star_schema_benchmark_parses() {
 #[test]
 fn tpc_h_parses() {
     parse_all("tpch", 22);
+}
+
+/// The statement of a record that is meant to succeed.
+fn sql_of(record: &str) -> Option<String> {
+    let mut lines = record.lines().filter(|line| !line.starts_with('#'));
+    let head = lines.next()?;
+    let is_ok = head.starts_with("query") || head.starts_with("statement ok") || head.starts_with("statement count");
+    is_ok.then(|| lines.take_while(|line| *line != "----").collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_sql_tests_parse() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/slt");
+    let mut statements = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "slt") {
+            let text = fs::read_to_string(&path).unwrap();
+            for sql in text.split("\n\n").filter_map(sql_of) {
+                ok(&sql);
+                statements += 1;
+            }
+        }
+    }
+    assert!(statements > 50, "{statements}");
 }

@@ -1,4 +1,4 @@
-//! `SHOW CREATE TABLE` prints what parses to the same table.
+//! `SHOW CREATE TABLE` and `SHOW CREATE VIEW` print what parses to the same table or view.
 
 use proptest::option;
 use proptest::prelude::*;
@@ -8,7 +8,8 @@ use tarn_proto::DataType;
 use super::table;
 use crate::{
     Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, Index, IntervalUnit, ListPartition, Literal,
-    Model, ModelKind, ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, parse_one,
+    Model, ModelKind, ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, Statement,
+    ViewColumn, parse_one,
 };
 
 const NOWHERE: Position = Position { line: 0, column: 0 };
@@ -202,12 +203,42 @@ fn create_table() -> impl Strategy<Value = CreateTable> {
         )
 }
 
+/// A view of one of some queries, by its parts.
+fn create_view() -> impl Strategy<Value = crate::CreateView> {
+    let queries = vec![
+        "SELECT 1 AS a",
+        "SELECT `a b` -- why\n, 'it''s; so' FROM `d`.t WHERE x LIKE \"a\\\\_%\"",
+        "(SELECT a FROM t) UNION ALL (SELECT b FROM u ORDER BY b)",
+        "WITH q AS (SELECT 1) SELECT * FROM q",
+    ];
+    let column = (ident(), option::of(text())).prop_map(|(name, comment)| ViewColumn { name, comment });
+    (
+        (any::<bool>(), any::<bool>(), prop::collection::vec(ident(), 1..4)),
+        (prop::collection::vec(column, 0..3), option::of(text()), select(queries)),
+    )
+        .prop_map(|((or_replace, if_not_exists, parts), (columns, comment, query_text))| {
+            let Ok(Statement::Query(query)) = parse_one(query_text) else { panic!("{query_text}") };
+            let query_text = query_text.to_owned();
+            let name = ObjectName { parts };
+            crate::CreateView { or_replace, if_not_exists, name, columns, comment, query, query_text }
+        })
+}
+
 proptest! {
+    #[test]
+    fn a_printed_view_parses_to_itself(view in create_view()) {
+        let text = view.to_string();
+        match parse_one(&text) {
+            Ok(Statement::CreateView(parsed)) => prop_assert_eq!(parsed, view, "{}", text),
+            other => prop_assert!(false, "{text}\n{other:?}"),
+        }
+    }
+
     #[test]
     fn a_printed_table_parses_to_itself(table in create_table()) {
         let text = table.to_string();
         match parse_one(&text) {
-            Ok(crate::Statement::CreateTable(parsed)) => prop_assert_eq!(*parsed, table, "{}", text),
+            Ok(Statement::CreateTable(parsed)) => prop_assert_eq!(*parsed, table, "{}", text),
             other => prop_assert!(false, "{text}\n{other:?}"),
         }
     }

@@ -152,6 +152,19 @@ fn keywords_can_name_columns() {
 }
 
 #[test]
+fn a_default_may_be_the_time_of_the_load() {
+    for text in ["CURRENT_TIMESTAMP", "current_timestamp()", "CURRENT_TIMESTAMP(6)", "now()"] {
+        let t = table(&format!("CREATE TABLE t (a DATETIME DEFAULT {text} COMMENT 'c')"));
+        assert_eq!(t.columns[0].default, Some(ColumnDefault::CurrentTimestamp), "{text}");
+        assert!(t.columns[0].comment.is_some());
+    }
+    assert_eq!(
+        super::err("CREATE TABLE t (a DATETIME DEFAULT now(x))"),
+        "expected a precision or ), found x at line 1, column 40"
+    );
+}
+
+#[test]
 fn every_model_parses() {
     for (text, kind) in [
         ("DUPLICATE KEY", ModelKind::Duplicate),

@@ -18,6 +18,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `host:port` that others reach this coordinator's gRPC at; `listen` if not set.
     pub advertise: Option<String>,
+    /// Where clients find Flight SQL.
+    pub flight: SocketAddr,
+    /// `host:port` that clients reach Flight SQL at, as `SHOW COORDINATORS` tells; `flight` if not set.
+    pub flight_advertise: Option<String>,
+    /// PEM file with the certificate chain that Flight SQL is served with; plain text if not set.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    pub tls_key: Option<PathBuf>,
+    /// Password of the user `root`.
+    pub root_password: String,
     /// The first voters, id to `host:port`, equal on each of them and with this coordinator among them. Empty: this
     /// coordinator waits until an operator adds it to a cluster. Only looked at when `data` is new.
     pub initial_voters: BTreeMap<String, String>,
@@ -34,6 +44,11 @@ impl Default for Config {
             data: PathBuf::from("tarn-coordinator"),
             listen: SocketAddr::from(([127, 0, 0, 1], 9010)),
             advertise: None,
+            flight: SocketAddr::from(([127, 0, 0, 1], 9408)),
+            flight_advertise: None,
+            tls_cert: None,
+            tls_key: None,
+            root_password: String::new(),
             initial_voters: BTreeMap::new(),
             snapshot_every: 10_000,
             label_retention_secs: 259_200,

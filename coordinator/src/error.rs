@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tarn_proto::ErrorKind;
 
@@ -13,6 +14,10 @@ pub enum Error {
     VoterId(String),
     #[error("cannot listen on {address}: is it taken by another process?")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("`tls_cert` and `tls_key` belong together: set both or none")]
+    HalfTls,
+    #[error("cannot read {}", path.display())]
+    Tls { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Raft(#[from] tarn_raft::Error),
     #[error("the contract descriptors are damaged")]
@@ -23,7 +28,7 @@ impl Error {
     /// What the caller must do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::VoterId(_) => ErrorKind::Invalid,
+            Self::VoterId(_) | Self::HalfTls | Self::Tls { .. } => ErrorKind::Invalid,
             Self::Listen { .. } => ErrorKind::Unavailable,
             Self::Raft(e) => e.kind(),
             Self::Reflection(_) => ErrorKind::Internal,

@@ -1,23 +1,33 @@
-//! The coordinator role: keeps the replicated catalog, knows which nodes live, brings the cluster to what the catalog
-//! says, and answers operators.
+//! The coordinator role: serves clients' statements, keeps the replicated catalog, knows which nodes live, brings the
+//! cluster to what the catalog says, and answers operators.
 //!
 //! ```text
+//!  clients ── Flight SQL ─────────► engine ─► session ─┬─► ddl     statements that change the catalog
+//!                                                      ├─► show    statements that show what there is
+//!                                                      ├─► query   planned, run on compute nodes
+//!                                                      └─► insert  loads
 //!  nodes ── Register, Heartbeat ──► services::coordinator ──► Members (who lives, how loaded: in memory)
 //!  operators ── AdminService ─────► services::admin ────────► CatalogRaft (what there is: replicated)
 //!                                                                  │ leadership
 //!                                        reconcile (leader alone) ◄┘  publish loads, create and drop tablets, expire
 //! ```
 //!
-//! Statements of clients are not handled here yet: sessions, planner and gateway join this role when they can run a
-//! query.
+//! `processes` lists what runs; `role` starts and stops all of it.
 
 mod catalog_client;
 mod config;
+mod ddl;
+mod engine;
 mod error;
+mod insert;
 mod members;
+mod processes;
+mod query;
 mod reconcile;
 mod role;
 mod services;
+mod session;
+mod show;
 
 pub use catalog_client::ReplicatedCatalog;
 pub use config::Config;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use tarn_proto::NodeId;
 use tarn_proto::membership::DEAD_AFTER;
 use tarn_proto::wire::{HeartbeatRequest, NodeLoad, NodeRole};
-use tarn_proto::NodeId;
 
 /// The last heartbeat of a node.
 #[derive(Clone, Debug, PartialEq)]

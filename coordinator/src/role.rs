@@ -1,11 +1,14 @@
 //! Starts and stops a coordinator.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use tarn_catalog::Operation;
+use tarn_gateway::{FlightSqlServer, Options, TlsConfig, serve_flight};
 use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::storage::StorePool;
 use tarn_proto::wire::admin_service_server::AdminServiceServer;
@@ -19,7 +22,11 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::engine::CoordinatorEngine;
+use crate::processes::Processes;
+use crate::query::Planner;
 use crate::services::{Admin, CoordinatorServer};
+use crate::session::Shared;
 use crate::{Config, Error, Members, ReplicatedCatalog, reconcile};
 
 /// Wait between two attempts to name a new cluster, which needs a leader.
@@ -31,19 +38,21 @@ pub struct Coordinator {
     catalog: ReplicatedCatalog,
     members: Arc<RwLock<Members>>,
     address: String,
+    flight_address: String,
+    flight: (CancellationToken, JoinHandle<()>),
     cancel: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Coordinator {
-    /// Recovers the catalog, serves gRPC, and joins the cluster in the background. `stores` reaches storage nodes.
+    /// Recovers the catalog, serves gRPC and Flight SQL, and joins the cluster in the background. `stores` reaches storage
+    /// nodes.
     pub async fn start(config: Config, stores: StorePool) -> Result<Self, Error> {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| Error::Listen { address: config.listen, source })?;
-        let bound =
-            listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
+        let tls = tls(&config).await?;
+        let (listener, bound) = listen(config.listen).await?;
+        let (flight_listener, flight_bound) = listen(config.flight).await?;
         let address = config.advertise.clone().unwrap_or_else(|| bound.to_string());
+        let flight_address = config.flight_advertise.clone().unwrap_or_else(|| flight_bound.to_string());
 
         let mut raft = tarn_raft::Config::new(NodeId(config.node_id), &address, &config.data);
         raft.initial_voters = voters(&config.initial_voters)?;
@@ -53,19 +62,32 @@ impl Coordinator {
         let members = Arc::new(RwLock::new(Members::default()));
         let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores);
         let cancel = CancellationToken::new();
-        let mut tasks = vec![serve(listener, &raft, &catalog, &members, cancel.clone()).await?];
+        let shared = Arc::new(Shared {
+            node: NodeId(config.node_id),
+            raft: raft.clone(),
+            catalog: catalog.clone(),
+            members: members.clone(),
+            processes: Processes::default(),
+            planner: Planner::default(),
+            incarnation: OnceLock::new(),
+        });
+        let mut tasks = vec![serve(listener, &shared, cancel.clone()).await?];
+        let flight = serve_clients(flight_listener, shared.clone(), config.root_password, tls);
         tasks.push(task::spawn("coordinator-membership", {
-            let (raft, cancel) = (raft.clone(), cancel.clone());
+            let (raft, cancel, shared) = (raft.clone(), cancel.clone(), shared.clone());
             let identity = Identity {
                 role: NodeRole::Coordinator,
                 address: address.clone(),
-                flight_address: String::new(),
+                flight_address: flight_address.clone(),
                 node_id: Some(NodeId(config.node_id)),
             };
             async move {
                 name_cluster(&raft, &cancel).await;
                 if let Some(agent) = Agent::register(identity.clone(), vec![identity.address], &cancel).await {
-                    agent.run(cancel, NodeLoad::default).await;
+                    // Only this task sets it.
+                    let _ = shared.incarnation.set(agent.incarnation().to_owned());
+                    let load = || NodeLoad { running: shared.processes.running() as u64, ..NodeLoad::default() };
+                    agent.run(cancel, load).await;
                 }
             }
         }));
@@ -79,13 +101,18 @@ impl Coordinator {
                 cancel.clone(),
             ),
         ));
-        info!(node = config.node_id, address, "coordinator started");
-        Ok(Self { raft, catalog, members, address, cancel, tasks })
+        info!(node = config.node_id, address, flight = flight_address, "coordinator started");
+        Ok(Self { raft, catalog, members, address, flight_address, flight, cancel, tasks })
     }
 
     /// `host:port` of its gRPC server, as others reach it.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// `host:port` of its Flight SQL server, as clients reach it.
+    pub fn flight_address(&self) -> &str {
+        &self.flight_address
     }
 
     /// The replicated catalog.
@@ -111,8 +138,13 @@ impl Coordinator {
         self.raft.stopped().await.into()
     }
 
-    /// Hands leadership over, finishes running calls and stops.
+    /// Lets clients' statements end within some seconds, hands leadership over and stops.
     pub async fn shutdown(self) {
+        let (stop_clients, clients) = self.flight;
+        stop_clients.cancel();
+        if let Err(error) = clients.await {
+            error!(%error, "the Flight SQL server failed");
+        }
         self.raft.shutdown().await;
         self.cancel.cancel();
         for task in self.tasks {
@@ -148,15 +180,48 @@ async fn name_cluster(raft: &CatalogRaft, cancel: &CancellationToken) {
     }
 }
 
-async fn serve(
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn tls(config: &Config) -> Result<Option<TlsConfig>, Error> {
+    let read =
+        async |path: &Path| tokio::fs::read(path).await.map_err(|source| Error::Tls { path: path.to_owned(), source });
+    match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsConfig { cert: read(cert).await?, key: read(key).await? })),
+        (None, None) => Ok(None),
+        _ => Err(Error::HalfTls),
+    }
+}
+
+/// Serves Flight SQL until the token is cancelled.
+fn serve_clients(
     listener: TcpListener,
-    raft: &CatalogRaft,
-    catalog: &ReplicatedCatalog,
-    members: &Arc<RwLock<Members>>,
-    cancel: CancellationToken,
-) -> Result<JoinHandle<()>, Error> {
-    let coordinator = CoordinatorServer { raft: raft.clone(), members: members.clone() };
-    let admin = Admin { raft: raft.clone(), catalog: catalog.clone(), members: members.clone() };
+    shared: Arc<Shared>,
+    root_password: String,
+    tls: Option<TlsConfig>,
+) -> (CancellationToken, JoinHandle<()>) {
+    let engine = Arc::new(CoordinatorEngine::new(shared, root_password));
+    let server = FlightSqlServer::new(engine, Options::default());
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let task = task::spawn("coordinator-flight", async move {
+        if let Err(error) = serve_flight(listener, server, tls, cancel).await {
+            error!(error = tarn_proto::error::chain(&error), "the Flight SQL server stopped");
+        }
+    });
+    (stop, task)
+}
+
+/// Serves gRPC until `cancel`.
+async fn serve(listener: TcpListener, shared: &Shared, cancel: CancellationToken) -> Result<JoinHandle<()>, Error> {
+    let (raft, members) = (&shared.raft, &shared.members);
+    let processes = shared.processes.clone();
+    let coordinator = CoordinatorServer { raft: raft.clone(), members: members.clone(), processes };
+    let admin = Admin { raft: raft.clone(), catalog: shared.catalog.clone(), members: members.clone() };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<CoordinatorServiceServer<CoordinatorServer>>().await;
     let reflection = tonic_reflection::server::Builder::configure()

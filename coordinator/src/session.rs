@@ -20,8 +20,8 @@ mod state;
 mod supervise;
 mod variables;
 
-pub use context::{SessionContext, Shared};
+pub use context::{SessionContext, Shared, check_catalog};
 pub use error::Error;
-pub use kill::kill;
+pub use kill::{kill, running_elsewhere};
 pub use state::ClientSession;
 pub use variables::Variables;

@@ -81,6 +81,11 @@ impl Agent {
         *self.node_id.lock()
     }
 
+    /// Differs for each start of the process; heartbeats carry it.
+    pub fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
     /// Tells whether an operator drains this node.
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()

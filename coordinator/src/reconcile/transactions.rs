@@ -48,7 +48,8 @@ pub async fn expire(client: &ReplicatedCatalog, retention: Duration) {
             ended.saturating_add(retention_ms) < now_ms
         }
     });
-    if due && let Err(error) = client.propose(Operation::ExpireTransactions { label_retention_ms: retention_ms }).await {
+    if due && let Err(error) = client.propose(Operation::ExpireTransactions { label_retention_ms: retention_ms }).await
+    {
         debug!(%error, "transactions expire later");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use parking_lot::RwLock;
 use tarn_catalog::{Operation, Role};
 use tarn_ingest::CatalogClient;
+use tarn_proto::NodeId;
 use tarn_proto::channel::connect;
 use tarn_proto::wire::admin_service_client::AdminServiceClient;
 use tarn_proto::wire::admin_service_server::AdminService;
@@ -16,7 +17,6 @@ use tarn_proto::wire::{
     RemoveNodeRequest, RemoveNodeResponse, TakeSnapshotRequest, TakeSnapshotResponse, TransferLeadershipRequest,
     TransferLeadershipResponse,
 };
-use tarn_proto::NodeId;
 use tarn_raft::CatalogRaft;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -182,10 +182,7 @@ impl AdminService for Admin {
         Ok(Response::new(RemoveNodeResponse {}))
     }
 
-    async fn take_snapshot(
-        &self,
-        _: Request<TakeSnapshotRequest>,
-    ) -> Result<Response<TakeSnapshotResponse>, Status> {
+    async fn take_snapshot(&self, _: Request<TakeSnapshotRequest>) -> Result<Response<TakeSnapshotResponse>, Status> {
         let snapshot_index = self.raft.take_snapshot().await.map_err(|e| status(&e))?;
         Ok(Response::new(TakeSnapshotResponse { snapshot_index }))
     }

@@ -10,17 +10,20 @@ use tarn_proto::wire::coordinator_service_server::CoordinatorService;
 use tarn_proto::wire::{
     HeartbeatRequest, HeartbeatResponse, KillQueryRequest, KillQueryResponse, ListQueriesRequest, ListQueriesResponse,
     NodeRole, ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse, RegisterRequest, RegisterResponse,
+    RunningQuery,
 };
 use tarn_raft::CatalogRaft;
 use tonic::{Request, Response, Status};
 
 use super::status;
 use crate::Members;
+use crate::processes::{ProcessInfo, Processes};
 
 /// `CoordinatorService`.
 pub struct CoordinatorServer {
     pub raft: CatalogRaft,
     pub members: Arc<RwLock<Members>>,
+    pub processes: Processes,
 }
 
 #[tonic::async_trait]
@@ -73,10 +76,23 @@ impl CoordinatorService for CoordinatorServer {
     }
 
     async fn list_queries(&self, _: Request<ListQueriesRequest>) -> Result<Response<ListQueriesResponse>, Status> {
-        Ok(Response::new(ListQueriesResponse::default()))
+        let coordinator_id = self.raft.node_id().get();
+        let running = |process: ProcessInfo| RunningQuery {
+            query_id: process.query_id,
+            connection_id: process.connection,
+            user: process.user,
+            client: process.host,
+            database: process.database,
+            state: process.state,
+            elapsed_ms: u64::try_from(process.elapsed.as_millis()).unwrap_or(u64::MAX),
+            sql: process.sql,
+            coordinator_id,
+        };
+        Ok(Response::new(ListQueriesResponse { queries: self.processes.list().into_iter().map(running).collect() }))
     }
 
-    async fn kill_query(&self, _: Request<KillQueryRequest>) -> Result<Response<KillQueryResponse>, Status> {
-        Ok(Response::new(KillQueryResponse { found: false }))
+    async fn kill_query(&self, request: Request<KillQueryRequest>) -> Result<Response<KillQueryResponse>, Status> {
+        let KillQueryRequest { id, connection } = request.into_inner();
+        Ok(Response::new(KillQueryResponse { found: self.processes.kill(&id, connection) }))
     }
 }

@@ -13,7 +13,7 @@ pub enum Error {
     #[error(transparent)]
     Sql(#[from] ParseError),
     /// The catalog has something against what stands at a place in the text.
-    #[error("{source} at line {}, column {}", at.line, at.column)]
+    #[error("{source}{}", place(*at))]
     Catalog { source: tarn_catalog::Error, at: Position },
     /// The catalog refused a change, or could not be reached.
     #[error(transparent)]
@@ -44,7 +44,11 @@ pub enum Error {
 impl Error {
     /// Something wrong at `at`.
     pub fn at(at: Position, message: impl Into<String>) -> Self {
-        Self::Sql(ParseError::new(at, message))
+        match at.line {
+            // Not from a text.
+            0 => Self::Invalid(message.into()),
+            _ => Self::Sql(ParseError::new(at, message)),
+        }
     }
 
     /// Something that the dialect has and Tarn does not do yet.
@@ -66,6 +70,14 @@ impl Error {
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
         }
+    }
+}
+
+/// ` at line 1, column 2`, or nothing where there is no text.
+pub(super) fn place(at: Position) -> String {
+    match at.line {
+        0 => String::new(),
+        line => format!(" at line {line}, column {}", at.column),
     }
 }
 

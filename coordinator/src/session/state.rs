@@ -92,7 +92,8 @@ impl Session for ClientSession {
 
     async fn prepare(&self, sql: &str) -> Result<Prepared> {
         let statement = parse_one(sql).map_err(Error::from)?;
-        match dispatch::shape(&statement) {
+        let database = self.settings.lock().database.clone();
+        match dispatch::shape(&statement, database.as_deref()) {
             Some(prepared) => Ok(prepared),
             None => {
                 let context = self.context(sql, &statement).await?;

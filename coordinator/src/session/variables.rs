@@ -8,7 +8,8 @@ use std::time::Duration;
 use tarn_sql::Position;
 
 use super::Error;
-use table::{Known, Kind, VARIABLES};
+use super::error::place;
+use table::{Kind, Known, VARIABLES};
 
 /// Names less alike than this are not offered instead of an unknown one.
 const SIMILAR: f64 = 0.7;
@@ -26,11 +27,6 @@ impl Variables {
         Some(self.changed.get(known.name).map_or(known.default, String::as_str))
     }
 
-    /// The built-in value of a known variable.
-    pub fn default_of(name: &str) -> Option<&'static str> {
-        known(name).map(|k| k.default)
-    }
-
     /// Every variable and its value, by name.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
         VARIABLES.iter().map(|k| (k.name, self.changed.get(k.name).map_or(k.default, String::as_str)))
@@ -39,9 +35,9 @@ impl Variables {
     /// Sets a variable from the text of a value.
     pub fn set(&mut self, name: &str, value: &str, at: Position) -> Result<(), Error> {
         let known = known(name).ok_or_else(|| unknown(name, at))?;
-        let value = known.check(value).map_err(|wanted| {
-            Error::at(at, format!("variable `{}` takes {wanted}, not `{value}`", known.name))
-        })?;
+        let value = known
+            .check(value)
+            .map_err(|wanted| Error::at(at, format!("variable `{}` takes {wanted}, not `{value}`", known.name)))?;
         self.changed.insert(known.name, value);
         Ok(())
     }
@@ -97,11 +93,13 @@ impl Known {
                 _ => Err(format!("a whole number from {min} to {max}")),
             },
             Kind::Bytes => bytes(value).map(|n| n.to_string()).ok_or_else(|| "a number of bytes, like 2G".to_owned()),
-            Kind::Zone => if is_zone(value) {
-                Ok(value.to_owned())
-            } else {
-                Err("a time zone, like `UTC`, `+08:00` or `Asia/Shanghai`".to_owned())
-            },
+            Kind::Zone => {
+                if is_zone(value) {
+                    Ok(value.to_owned())
+                } else {
+                    Err("a time zone, like `UTC`, `+08:00` or `Asia/Shanghai`".to_owned())
+                }
+            }
             Kind::OneOf(values) => values
                 .iter()
                 .find(|v| v.eq_ignore_ascii_case(value))
@@ -123,10 +121,7 @@ fn unknown(name: &str, at: Position) -> Error {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness >= SIMILAR);
     let hint = nearest.map_or_else(String::new, |(_, name)| format!(": did you mean `{name}`?"));
-    Error::NotFound(match at.line {
-        0 => format!("unknown variable `{name}`{hint}"),
-        _ => format!("unknown variable `{name}`{hint} at line {}, column {}", at.line, at.column),
-    })
+    Error::NotFound(format!("unknown variable `{name}`{hint}{}", place(at)))
 }
 
 /// `1024`, `64K`, `2GB`
@@ -151,7 +146,9 @@ fn is_zone(text: &str) -> bool {
     let offset = text.strip_prefix(['+', '-']).and_then(|rest| rest.split_once(':'));
     match offset {
         Some((hours, minutes)) => {
-            hours.parse::<u8>().is_ok_and(|h| h <= 14) && minutes.len() == 2 && minutes.parse::<u8>().is_ok_and(|m| m < 60)
+            hours.parse::<u8>().is_ok_and(|h| h <= 14)
+                && minutes.len() == 2
+                && minutes.parse::<u8>().is_ok_and(|m| m < 60)
         }
         None => {
             text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -179,7 +176,11 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_sorted() {
-        assert!(VARIABLES.windows(2).all(|w| w[0].name < w[1].name), "{:?}", VARIABLES.windows(2).find(|w| w[0].name >= w[1].name).map(|w| w[1].name));
+        assert!(
+            VARIABLES.windows(2).all(|w| w[0].name < w[1].name),
+            "{:?}",
+            VARIABLES.windows(2).find(|w| w[0].name >= w[1].name).map(|w| w[1].name)
+        );
     }
 
     #[test]
@@ -200,7 +201,10 @@ mod tests {
     fn unknown_names_are_refused_with_the_nearest_known_one() {
         let at = Position { line: 1, column: 5 };
         let error = Variables::default().set("query_timout", "7", at).unwrap_err();
-        assert_eq!(error.to_string(), "unknown variable `query_timout`: did you mean `query_timeout`? at line 1, column 5");
+        assert_eq!(
+            error.to_string(),
+            "unknown variable `query_timout`: did you mean `query_timeout`? at line 1, column 5"
+        );
         let error = set("zzzzzzzz", "7").unwrap_err();
         assert_eq!(error, "unknown variable `zzzzzzzz`");
     }

@@ -1,0 +1,106 @@
+//! Columns of a table to be created. Pure.
+
+use std::collections::BTreeMap;
+
+use tarn_catalog::{ColumnInfo, DefaultValue};
+use tarn_proto::{Column, ColumnId, DataType};
+use tarn_sql::{ColumnDef, ColumnDefault, Ident};
+
+use super::literal;
+use super::names::check_name;
+use crate::session::Error;
+
+/// A table's columns, checked.
+pub struct Columns {
+    /// In the declared order, with ids from 1.
+    pub columns: Vec<Column>,
+    /// Defaults and comments of those that have one.
+    pub infos: BTreeMap<ColumnId, ColumnInfo>,
+}
+
+impl Columns {
+    /// The column with this name, in any case.
+    pub fn get(&self, name: &Ident) -> Result<&Column, Error> {
+        self.columns
+            .iter()
+            .find(|c| c.name.eq_ignore_ascii_case(&name.name))
+            .ok_or_else(|| Error::at(name.at, format!("column `{}` does not exist", name.name)))
+    }
+
+    /// The columns with these names, whose types must have an order. `what` names their use.
+    pub fn keys(&self, names: &[Ident], what: &str) -> Result<Vec<ColumnId>, Error> {
+        check_distinct(names, what)?;
+        names
+            .iter()
+            .map(|name| {
+                let column = self.get(name)?;
+                if column.data_type.is_key() {
+                    return Ok(column.id);
+                }
+                let t = &column.data_type;
+                Err(Error::at(name.at, format!("column `{}` is of type {t}, which cannot be a {what}", column.name)))
+            })
+            .collect()
+    }
+}
+
+/// Refuses a name that is there twice.
+pub fn check_distinct(names: &[Ident], what: &str) -> Result<(), Error> {
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].iter().any(|other| other.name.eq_ignore_ascii_case(&name.name)) {
+            return Err(Error::at(name.at, format!("{what} `{}` is there twice", name.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks declared columns.
+pub fn lower(declared: &[ColumnDef]) -> Result<Columns, Error> {
+    let mut lowered = Columns { columns: Vec::with_capacity(declared.len()), infos: BTreeMap::new() };
+    for (def, id) in declared.iter().zip(1..) {
+        let id = ColumnId(id);
+        check_name(&def.name, "column")?;
+        if lowered.columns.iter().any(|c| c.name.eq_ignore_ascii_case(&def.name.name)) {
+            return Err(Error::at(def.name.at, format!("column `{}` is there twice", def.name.name)));
+        }
+        if let Some(aggregation) = &def.aggregation {
+            let what = format!("AGGREGATE KEY tables, and with them the aggregation {aggregation} of a column, are");
+            return Err(Error::not_yet(def.name.at, &what));
+        }
+        if def.auto_increment {
+            return Err(Error::not_yet(def.name.at, "AUTO_INCREMENT columns are"));
+        }
+        if def.generated_as.is_some() {
+            return Err(Error::not_yet(def.name.at, "generated columns are"));
+        }
+        let nullable = def.nullable.unwrap_or(true);
+        let info = ColumnInfo { default: default(def, nullable)?, comment: def.comment.clone().unwrap_or_default() };
+        if info != ColumnInfo::default() {
+            lowered.infos.insert(id, info);
+        }
+        let (name, data_type) = (def.name.name.clone(), def.data_type.clone());
+        lowered.columns.push(Column { id, name, data_type, nullable });
+    }
+    Ok(lowered)
+}
+
+fn default(def: &ColumnDef, nullable: bool) -> Result<Option<DefaultValue>, Error> {
+    let wrong = |at, why: String| Error::at(at, format!("default of column `{}`: {why}", def.name.name));
+    match &def.default {
+        None => Ok(None),
+        Some(ColumnDefault::Null) if nullable => Ok(None),
+        Some(ColumnDefault::Null) => Err(wrong(def.name.at, "NULL, but the column is NOT NULL".to_owned())),
+        Some(ColumnDefault::CurrentTimestamp) if def.data_type == DataType::DateTime => {
+            Ok(Some(DefaultValue::CurrentTimestamp))
+        }
+        Some(ColumnDefault::CurrentTimestamp) => {
+            Err(wrong(def.name.at, format!("CURRENT_TIMESTAMP is for DATETIME, not for {}", def.data_type)))
+        }
+        Some(ColumnDefault::Expr(text)) => {
+            Err(Error::not_yet(def.name.at, &format!("computed defaults like ({text}) are")))
+        }
+        Some(ColumnDefault::Value(literal)) => literal::default(&literal.text, &def.data_type)
+            .map(|text| Some(DefaultValue::Constant(text)))
+            .map_err(|why| wrong(literal.at, why)),
+    }
+}

@@ -1,0 +1,160 @@
+//! `SHOW CREATE TABLE`, `SHOW CREATE VIEW`: the statement that makes the same again.
+
+use tarn_catalog::{
+    Bounds, ColumnInfo, DefaultValue, PartitionExpr as Computed, Partitioning, Relation, Table, Value, View,
+};
+use tarn_proto::ColumnId;
+use tarn_proto::time::TimeUnit;
+use tarn_sql::{
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, IntervalUnit, Literal, Model, ModelKind,
+    ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, quote_ident, quote_string,
+};
+
+use super::rows::Rows;
+use crate::ddl::{literal_text, partition_specs};
+use crate::session::{Error, SessionContext};
+
+pub const TABLE: &[&str] = &["Table", "Create Table"];
+pub const VIEW: &[&str] = &["View", "Create View", "character_set_client", "collation_connection"];
+
+pub fn table(context: &SessionContext, rows: &mut Rows, name: &ObjectName) -> Result<(), Error> {
+    let (name, text) = match context.relation(name)? {
+        Relation::Table(table) => (&table.name, format!("{};", statement(table))),
+        Relation::View(view) => (&view.name, view_text(view)),
+    };
+    rows.push([name.clone(), text]);
+    Ok(())
+}
+
+pub fn view(context: &SessionContext, rows: &mut Rows, name: &ObjectName) -> Result<(), Error> {
+    match context.relation(name)? {
+        Relation::Table(table) => {
+            let source = tarn_catalog::Error::UnknownView(table.name.clone());
+            Err(Error::Catalog { source, at: name.at() })
+        }
+        Relation::View(view) => {
+            rows.push([view.name.clone(), view_text(view), "utf8".to_owned(), "utf8_general_ci".to_owned()]);
+            Ok(())
+        }
+    }
+}
+
+fn view_text(view: &View) -> String {
+    let mut text = format!("CREATE VIEW {}", quote_ident(&view.name));
+    if !view.columns.is_empty() {
+        let columns: Vec<String> = view.columns.iter().map(|c| quote_ident(c)).collect();
+        text.push_str(&format!(" ({})", columns.join(", ")));
+    }
+    if !view.comment.is_empty() {
+        text.push_str(&format!(" COMMENT {}", quote_string(&view.comment)));
+    }
+    text.push_str(&format!(" AS {};", view.query.trim().trim_end_matches(';')));
+    text
+}
+
+/// The statement that makes a table like this one. Pure.
+pub fn statement(table: &Table) -> CreateTable {
+    let ident = |id: &ColumnId| {
+        Ident::new(table.schema.index_of(*id).map_or(String::new(), |i| table.schema.columns[i].name.clone()))
+    };
+    let idents = |ids: &[ColumnId]| ids.iter().map(ident).collect::<Vec<_>>();
+    let at = Position::default();
+    let buckets = Some(table.distribution.buckets);
+    CreateTable {
+        if_not_exists: false,
+        name: ObjectName::bare(&table.name),
+        columns: table.schema.columns.iter().map(|c| column(c, table.columns.get(&c.id))).collect(),
+        indexes: Vec::new(),
+        engine: Some("OLAP".to_owned()),
+        model: (!table.keys.is_empty()).then(|| Model { kind: ModelKind::Duplicate, keys: idents(&table.keys), at }),
+        comment: (!table.comment.is_empty()).then(|| table.comment.clone()),
+        partition: partition(table, &ident),
+        distribution: Some(match &table.distribution.columns[..] {
+            [] => DistributedBy::Random { buckets, at },
+            columns => DistributedBy::Hash { columns: idents(columns), buckets, at },
+        }),
+        order_by: if table.explicit_sort_key { idents(&table.schema.sort_key) } else { Vec::new() },
+        properties: table
+            .properties
+            .iter()
+            .map(|(name, value)| Property { name: name.clone(), value: value.clone(), at })
+            .collect(),
+    }
+}
+
+fn column(column: &tarn_proto::Column, info: Option<&ColumnInfo>) -> ColumnDef {
+    let info = info.cloned().unwrap_or_default();
+    ColumnDef {
+        name: Ident::new(&column.name),
+        data_type: column.data_type.clone(),
+        type_at: Position::default(),
+        key: false,
+        aggregation: None,
+        nullable: Some(column.nullable),
+        default: info.default.map(|default| match default {
+            DefaultValue::Constant(text) => ColumnDefault::Value(Literal::new(text)),
+            DefaultValue::CurrentTimestamp => ColumnDefault::CurrentTimestamp,
+        }),
+        auto_increment: false,
+        generated_as: None,
+        comment: (!info.comment.is_empty()).then_some(info.comment),
+    }
+}
+
+fn partition(table: &Table, ident: &impl Fn(&ColumnId) -> Ident) -> Option<PartitionBy> {
+    match &table.partitioning {
+        Partitioning::None => None,
+        Partitioning::Range(columns) => Some(PartitionBy::Range {
+            columns: columns.iter().map(ident).collect(),
+            partitions: partition_specs(table).into_iter().filter_map(|p| range(&p.name, &p.bounds)).collect(),
+            at: Position::default(),
+        }),
+        Partitioning::Expression(exprs) => Some(PartitionBy::Expressions(
+            exprs
+                .iter()
+                .map(|expr| match expr {
+                    Computed::Column(id) => PartitionExpr::Column(ident(id)),
+                    Computed::DateTrunc(unit, id) => PartitionExpr::Function {
+                        name: Ident::new("date_trunc"),
+                        args: vec![PartitionExpr::Literal(Literal::new(unit.name())), PartitionExpr::Column(ident(id))],
+                    },
+                    Computed::TimeSlice(count, unit, id) => PartitionExpr::Function {
+                        name: Ident::new("time_slice"),
+                        args: vec![
+                            PartitionExpr::Column(ident(id)),
+                            PartitionExpr::Interval { count: *count, unit: interval(*unit), at: Position::default() },
+                        ],
+                    },
+                })
+                .collect(),
+        )),
+    }
+}
+
+fn range(name: &str, bounds: &Bounds) -> Option<RangePartition> {
+    let Bounds::Range { lower, upper } = bounds else { return None };
+    let tuple = |values: &Option<Vec<Value>>| match values {
+        Some(values) => values.iter().map(|v| Bound::Value(Literal::new(literal_text(v)))).collect(),
+        None => vec![Bound::MaxValue],
+    };
+    let (name, if_not_exists, properties) = (Ident::new(name), false, Vec::new());
+    Some(match lower {
+        None => RangePartition::LessThan { name, if_not_exists, upper: tuple(upper), properties },
+        Some(_) => {
+            RangePartition::Between { name, if_not_exists, lower: tuple(lower), upper: tuple(upper), properties }
+        }
+    })
+}
+
+const fn interval(unit: TimeUnit) -> IntervalUnit {
+    match unit {
+        TimeUnit::Second => IntervalUnit::Second,
+        TimeUnit::Minute => IntervalUnit::Minute,
+        TimeUnit::Hour => IntervalUnit::Hour,
+        TimeUnit::Day => IntervalUnit::Day,
+        TimeUnit::Week => IntervalUnit::Week,
+        TimeUnit::Month => IntervalUnit::Month,
+        TimeUnit::Quarter => IntervalUnit::Quarter,
+        TimeUnit::Year => IntervalUnit::Year,
+    }
+}

@@ -1,0 +1,133 @@
+//! `SHOW COORDINATORS`, `SHOW COMPUTE NODES`, `SHOW STORAGE NODES`.
+
+use std::time::Instant;
+
+use tarn_catalog::{Node, Role};
+use tarn_proto::NodeId;
+use tarn_proto::wire::NodeLoad;
+
+use super::format::{ago, bytes, percent};
+use super::rows::Rows;
+use crate::session::SessionContext;
+
+pub const COORDINATORS: &[&str] = &[
+    "Id",
+    "Role",
+    "Address",
+    "FlightAddress",
+    "Alive",
+    "LastHeartbeat",
+    "Version",
+    "CpuUsed",
+    "MemUsed",
+    "MemTotal",
+    "Queries",
+];
+pub const COMPUTE_NODES: &[&str] = &[
+    "Id",
+    "Role",
+    "Address",
+    "Alive",
+    "Draining",
+    "LastHeartbeat",
+    "Version",
+    "CpuUsed",
+    "MemUsed",
+    "MemTotal",
+    "Running",
+];
+pub const STORAGE_NODES: &[&str] = &[
+    "Id",
+    "Role",
+    "Address",
+    "Alive",
+    "Draining",
+    "LastHeartbeat",
+    "Version",
+    "CpuUsed",
+    "MemUsed",
+    "MemTotal",
+    "Running",
+    "Tablets",
+    "DataUsedCapacity",
+    "TotalCapacity",
+];
+
+pub fn coordinators(context: &SessionContext, rows: &mut Rows) {
+    let status = context.shared.raft.status();
+    let leader = status.leader.as_ref().map(|(id, _)| *id);
+    let (members, now) = (context.shared.members.read(), Instant::now());
+    let voters = status.voters.iter().map(|v| (v, true));
+    for ((id, address), voter) in voters.chain(status.observers.iter().map(|o| (o, false))) {
+        let member = members.get(*id);
+        let role = match voter {
+            true if leader == Some(*id) => "LEADER",
+            true => "FOLLOWER",
+            false => "OBSERVER",
+        };
+        let alive = *id == context.shared.node || members.is_alive(*id, now);
+        let mut row = vec![
+            Some(id.get().to_string()),
+            Some(role.to_owned()),
+            Some(address.clone()),
+            member.map(|m| m.flight_address.clone()),
+            Some(alive.to_string()),
+            ago(members.silence(*id, now)),
+            member.map(|m| m.version.clone()),
+        ];
+        row.extend(machine(member.map(|m| &m.load)));
+        row.push(member.map(|m| m.load.running.to_string()));
+        rows.push_nullable(row);
+    }
+}
+
+pub fn compute_nodes(context: &SessionContext, rows: &mut Rows) {
+    for node in context.catalog.nodes_of(Role::Compute) {
+        let (row, _) = worker(context, node);
+        rows.push_nullable(row);
+    }
+}
+
+pub fn storage_nodes(context: &SessionContext, rows: &mut Rows) {
+    for node in context.catalog.nodes_of(Role::Storage) {
+        let (mut row, load) = worker(context, node);
+        row.push(Some(tablets(context, node.id).to_string()));
+        row.push(load.map(|l| bytes(l.disk_used_bytes)));
+        row.push(load.map(|l| bytes(l.disk_total_bytes)));
+        rows.push_nullable(row);
+    }
+}
+
+/// What storage and compute nodes have in common.
+fn worker(context: &SessionContext, node: &Node) -> (Vec<Option<String>>, Option<NodeLoad>) {
+    let (members, now) = (context.shared.members.read(), Instant::now());
+    let member = members.get(node.id);
+    let load = member.map(|m| m.load);
+    let mut row = vec![
+        Some(node.id.get().to_string()),
+        Some(node.role.to_string().to_uppercase()),
+        Some(node.address.clone()),
+        Some(members.is_alive(node.id, now).to_string()),
+        Some(node.draining.to_string()),
+        ago(members.silence(node.id, now)),
+        member.map(|m| m.version.clone()),
+    ];
+    row.extend(machine(load.as_ref()));
+    row.push(load.map(|l| l.running.to_string()));
+    (row, load)
+}
+
+fn machine(load: Option<&NodeLoad>) -> [Option<String>; 3] {
+    [load.map(|l| percent(l.cpu)), load.map(|l| bytes(l.memory_used_bytes)), load.map(|l| bytes(l.memory_total_bytes))]
+}
+
+/// Tablets that the catalog has placed on a node.
+fn tablets(context: &SessionContext, node: NodeId) -> usize {
+    let placed = |relation: &tarn_catalog::Relation| match relation {
+        tarn_catalog::Relation::Table(table) => {
+            table.tablets().filter(|(_, _, tablet)| tablet.replicas.contains(&node)).count()
+        }
+        tarn_catalog::Relation::View(_) => 0,
+    };
+    context.catalog.relations.values().map(placed).sum()
+}

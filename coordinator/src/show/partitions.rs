@@ -1,0 +1,87 @@
+//! `SHOW PARTITIONS`.
+
+use std::sync::Arc;
+
+use tarn_catalog::{Bounds, Partition, PartitionExpr, Partitioning, Table, Value};
+use tarn_proto::ColumnId;
+use tarn_sql::ObjectName;
+
+use super::format::{bytes, time};
+use super::rows::Rows;
+use crate::session::{Error, SessionContext};
+
+pub const HEADER: &[&str] = &[
+    "PartitionId",
+    "PartitionName",
+    "VisibleVersion",
+    "VisibleVersionTime",
+    "State",
+    "PartitionKey",
+    "Range",
+    "DistributionKey",
+    "Buckets",
+    "ReplicationNum",
+    "DataSize",
+    "RowCount",
+];
+
+pub fn partitions(context: &SessionContext, rows: &mut Rows, name: &ObjectName) -> Result<(), Error> {
+    let table = context.table(name)?;
+    let partition_key = match &table.partitioning {
+        Partitioning::None => String::new(),
+        Partitioning::Range(columns) => column_names(&table, columns),
+        Partitioning::Expression(exprs) => {
+            column_names(&table, &exprs.iter().map(PartitionExpr::column).collect::<Vec<_>>())
+        }
+    };
+    let distribution = match &table.distribution.columns[..] {
+        [] => "RANDOM".to_owned(),
+        columns => column_names(&table, columns),
+    };
+    for partition in ordered(&table) {
+        rows.push([
+            partition.id.get().to_string(),
+            partition.name.clone(),
+            partition.visible_version.get().to_string(),
+            time(partition.visible_ms),
+            "NORMAL".to_owned(),
+            partition_key.clone(),
+            bounds(&partition.bounds),
+            distribution.clone(),
+            partition.tablets.len().to_string(),
+            partition.tablets.first().map_or(0, |t| t.replicas.len()).to_string(),
+            bytes(partition.bytes),
+            partition.rows.to_string(),
+        ]);
+    }
+    Ok(())
+}
+
+/// A table's partitions in order of their bounds.
+pub fn ordered(table: &Table) -> Vec<Arc<Partition>> {
+    let mut partitions: Vec<_> = table.partitions.values().cloned().collect();
+    partitions.sort_by(|a, b| a.bounds.cmp(&b.bounds));
+    partitions
+}
+
+fn column_names(table: &Table, ids: &[ColumnId]) -> String {
+    let names = ids.iter().filter_map(|id| table.schema.index_of(*id)).map(|i| table.schema.columns[i].name.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// `[("2024-01-01"), ("2024-02-01"))`, `(("a"), ("b"))`, or nothing.
+fn bounds(bounds: &Bounds) -> String {
+    let tuple = |values: &[Value]| {
+        let texts: Vec<String> = values.iter().map(Value::to_string).collect();
+        format!("({})", texts.join(", "))
+    };
+    match bounds {
+        Bounds::All => String::new(),
+        Bounds::Range { lower, upper } => {
+            let lower = lower.as_deref().map_or_else(|| "(MINVALUE)".to_owned(), tuple);
+            let upper = upper.as_deref().map_or_else(|| "(MAXVALUE)".to_owned(), tuple);
+            format!("[{lower}, {upper})")
+        }
+        Bounds::List(keys) => format!("({})", keys.iter().map(|key| tuple(key)).collect::<Vec<_>>().join(", ")),
+    }
+}

@@ -56,7 +56,7 @@ struct Arguments {
 
 /// With this seed each of the thirteen queries has rows in its answer from scale 0.1 upwards. The narrowest, Q3.4, asks
 /// for one row in about 1.2 million, so that at small scales chance decides.
-const DEFAULT_SEED: u64 = 1;
+const DEFAULT_SEED: u64 = 4;
 
 /// A table gets another file for each this many rows, up to the number asked for.
 const MIN_ROWS_PER_FILE: u64 = 100_000;

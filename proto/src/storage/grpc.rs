@@ -6,10 +6,10 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor, SchemaAsIpc};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures::Stream;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
@@ -90,12 +90,12 @@ impl TabletStore for GrpcTabletStore {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let address = self.address.clone();
         let reply = crate::task::spawn("storage-write", async move {
-            let response = client.do_put(ReceiverStream::new(receiver)).await.map_err(|s| from_status(&address, &s))?;
+            let response = client.do_put(messages(receiver)).await.map_err(|s| from_status(&address, &s))?;
             last_result(&address, response.into_inner()).await
         });
         Ok(Box::new(GrpcRowsetWriter {
             address: self.address.clone(),
-            sender: Some(sender),
+            sender,
             descriptor: Some(descriptor),
             reply: Some(reply),
         }))
@@ -184,9 +184,28 @@ async fn last_result(address: &str, mut results: Streaming<arrow_flight::PutResu
     })
 }
 
+/// What a writer has for the node.
+enum ToNode {
+    Data(FlightData),
+    /// There is no more: only then the node keeps the rows.
+    End,
+}
+
+/// The messages of a write. A dropped writer leaves the stream open: its call is cancelled, and must not look complete
+/// to the node before it is.
+fn messages(receiver: mpsc::Receiver<ToNode>) -> impl Stream<Item = FlightData> + Send + 'static {
+    futures::stream::unfold(receiver, |mut receiver| async move {
+        match receiver.recv().await {
+            Some(ToNode::Data(data)) => Some((data, receiver)),
+            Some(ToNode::End) => None,
+            None => std::future::pending().await,
+        }
+    })
+}
+
 struct GrpcRowsetWriter {
     address: String,
-    sender: Option<mpsc::Sender<FlightData>>,
+    sender: mpsc::Sender<ToNode>,
     /// Goes out with the schema, before the first batch.
     descriptor: Option<FlightDescriptor>,
     reply: Option<JoinHandle<Result<Vec<RowsetSummary>>>>,
@@ -206,12 +225,16 @@ impl GrpcRowsetWriter {
         })
     }
 
-    async fn send(&mut self, data: FlightData) -> Result<()> {
-        let sent = match &self.sender {
-            Some(sender) => sender.send(data).await.is_ok(),
-            None => false,
-        };
-        if sent { Ok(()) } else { Err(self.failure().await) }
+    async fn send(&mut self, message: ToNode) -> Result<()> {
+        if self.sender.send(message).await.is_ok() { Ok(()) } else { Err(self.failure().await) }
+    }
+}
+
+impl Drop for GrpcRowsetWriter {
+    fn drop(&mut self) {
+        if let Some(reply) = &self.reply {
+            reply.abort();
+        }
     }
 }
 
@@ -221,7 +244,7 @@ impl RowsetWriter for GrpcRowsetWriter {
         let options = IpcWriteOptions::default();
         if let Some(descriptor) = self.descriptor.take() {
             let schema: FlightData = SchemaAsIpc::new(rows.schema_ref(), &options).into();
-            self.send(schema.with_descriptor(descriptor)).await?;
+            self.send(ToNode::Data(schema.with_descriptor(descriptor))).await?;
         }
         // Columns have declared types, none of which is a dictionary.
         let mut tracker = DictionaryTracker::new(false);
@@ -234,14 +257,14 @@ impl RowsetWriter for GrpcRowsetWriter {
             })?;
         let tag = wire::BatchTag { tablet_id: tablet.get() };
         let data = FlightData::from(batch).with_app_metadata(tag.encode_to_vec());
-        self.send(data).await
+        self.send(ToNode::Data(data)).await
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Vec<RowsetSummary>> {
-        self.sender = None;
         if self.descriptor.is_some() {
             return Ok(Vec::new());
         }
+        self.send(ToNode::End).await?;
         match self.reply.take() {
             Some(reply) => reply.await.unwrap_or_else(|e| {
                 Err(StoreError {

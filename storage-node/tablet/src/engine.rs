@@ -275,6 +275,3 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Background(what))
 }
-
-#[cfg(test)]
-mod tests;

@@ -140,14 +140,14 @@ impl Engine {
 
     /// Ends the attempt to write a transaction, forgets its pending rowsets and lets `newest` write instead.
     pub(super) fn replace_attempt(&self, txn: TxnId, newest: Option<Arc<Attempt>>) -> Result<()> {
-        let before = match newest {
-            Some(newest) => self.attempts.lock().insert(txn, newest),
+        let before = match &newest {
+            Some(newest) => self.attempts.lock().insert(txn, newest.clone()),
             None => self.attempts.lock().remove(&txn),
         };
         if let Some(before) = before {
             *before.open.lock() = false;
         }
-        self.forget_pending(txn)
+        self.forget_pending(txn, newest.as_deref())
     }
 
     /// Ends this attempt, if no other has taken its place.
@@ -158,10 +158,17 @@ impl Engine {
         }
     }
 
-    fn forget_pending(&self, txn: TxnId) -> Result<()> {
+    /// Forgets the transaction's pending rowsets for `newest`, an attempt that begins, or for good.
+    fn forget_pending(&self, txn: TxnId, newest: Option<&Attempt>) -> Result<()> {
         let waiting = self.pending.lock().get(&txn).cloned().unwrap_or_default();
         let tablets: Vec<Arc<Tablet>> = waiting.iter().filter_map(|id| self.tablet(*id).ok()).collect();
         let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
+        if let Some(newest) = newest
+            && !*newest.open.lock()
+        {
+            // An attempt that began meanwhile has forgotten what was there, and what is there now is its own.
+            return Err(newest.replaced());
+        }
         let rowset = rowset_of(txn);
         let mut changes = Changes::default();
         let mut forgotten = Vec::new();
@@ -195,6 +202,9 @@ impl Engine {
 /// What publishing `request` changes: nothing if it is published already, else the rowset's new record if it has one.
 fn next(tablet: &Tablet, txn: TxnId, request: &PublishTablet) -> Result<Option<Option<RowsetRecord>>> {
     let state = tablet.state.read();
+    if state.dropped {
+        return Err(Error::UnknownTablet(tablet.id));
+    }
     let record = state.rowsets.get(&rowset_of(txn));
     if state.version >= request.version {
         let there = record.is_some_and(|r| r.version == Some(request.version));

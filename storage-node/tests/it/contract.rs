@@ -1,0 +1,193 @@
+//! Transactions: publish, abort, attempts, drops. The same in process and over gRPC.
+
+use tarn_proto::storage::{PublishTablet, SegmentKey, TabletStore};
+use tarn_proto::{ErrorKind, RowsetId, TabletId, TxnId, Version};
+
+use crate::node::Node;
+use crate::read_back::{arrivals, manifest};
+use crate::rows::{Random, batch, plain_table};
+
+const TABLET: TabletId = TabletId(7);
+
+pub fn publish_of(tablet: TabletId, version: u64, has_rowset: bool) -> PublishTablet {
+    PublishTablet { tablet, version: Version(version), has_rowset }
+}
+
+/// Writes rows numbered `numbers` and finishes.
+pub async fn write(
+    store: &dyn TabletStore,
+    txn: u64,
+    attempt: &str,
+    tablets: &[TabletId],
+    numbers: std::ops::Range<i64>,
+) {
+    let mut writer = store.write(TxnId(txn), attempt).await.unwrap();
+    let mut random = Random(txn);
+    for tablet in tablets {
+        let rows = batch(&plain_table(), numbers.start, (numbers.end - numbers.start) as usize, &mut random);
+        writer.write(*tablet, rows).await.unwrap();
+    }
+    assert_eq!(writer.finish().await.unwrap().len(), tablets.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_is_idempotent_and_refuses_gaps() {
+    for (way, store) in Node::start().await.stores() {
+        let tablet = TabletId(way.len() as u64);
+        store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        write(&*store, 50, "a", &[tablet], 0..10).await;
+        write(&*store, 51, "a", &[tablet], 10..20).await;
+
+        let early = store.publish(TxnId(51), &[publish_of(tablet, 3, true)]).await.unwrap_err();
+        assert_eq!(early.kind, ErrorKind::Unavailable, "{early}");
+        assert!(early.message.contains("v3 is not next"), "{early}");
+        assert_eq!(manifest(&*store, tablet, 2).await.unwrap_err().kind, ErrorKind::Unavailable);
+
+        for _ in 0..2 {
+            store.publish(TxnId(50), &[publish_of(tablet, 2, true)]).await.unwrap();
+            store.publish(TxnId(51), &[publish_of(tablet, 3, true)]).await.unwrap();
+            store.publish(TxnId(52), &[publish_of(tablet, 4, false)]).await.unwrap();
+        }
+        let taken = store.publish(TxnId(53), &[publish_of(tablet, 4, true)]).await.unwrap_err();
+        assert_eq!(taken.kind, ErrorKind::Internal, "{taken}");
+        let missing = store.publish(TxnId(53), &[publish_of(tablet, 5, true)]).await.unwrap_err();
+        assert_eq!(missing.kind, ErrorKind::NotFound, "{missing}");
+
+        assert_eq!(arrivals(&*store, &plain_table(), tablet, 1).await, Vec::<i64>::new());
+        assert_eq!(arrivals(&*store, &plain_table(), tablet, 2).await, (0..10).collect::<Vec<_>>());
+        assert_eq!(arrivals(&*store, &plain_table(), tablet, 4).await, (0..20).collect::<Vec<_>>());
+        let report = store.tablets().await.unwrap().into_iter().find(|r| r.tablet_id == tablet.get()).unwrap();
+        assert_eq!((report.version, report.rows, report.rowsets), (4, 20, 2));
+        assert_eq!(report.read_only_reason, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_published_in_all_its_tablets_or_none() {
+    let node = Node::start().await;
+    for (way, store) in node.stores() {
+        let base = 100 * way.len() as u64;
+        let tablets = [TabletId(base), TabletId(base + 1), TabletId(base + 2)];
+        store.create_tablets(&plain_table(), &tablets).await.unwrap();
+        write(&*store, base, "a", &tablets[..2], 0..5).await;
+        let all = [publish_of(tablets[0], 2, true), publish_of(tablets[1], 2, true), publish_of(tablets[2], 2, true)];
+        assert_eq!(store.publish(TxnId(base), &all).await.unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(manifest(&*store, tablets[0], 2).await.unwrap_err().kind, ErrorKind::Unavailable);
+        let written = [all[0], all[1], publish_of(tablets[2], 2, false)];
+        store.publish(TxnId(base), &written).await.unwrap();
+        for tablet in tablets {
+            assert_eq!(manifest(&*store, tablet, 2).await.unwrap().version, 2);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abort_forgets_rows_and_files_and_never_what_is_published() {
+    let node = Node::start().await;
+    for (way, store) in node.stores() {
+        let tablet = TabletId(way.len() as u64);
+        store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        write(&*store, 60, "a", &[tablet], 0..10).await;
+        store.publish(TxnId(60), &[publish_of(tablet, 2, true)]).await.unwrap();
+        write(&*store, 61, "a", &[tablet], 10..20).await;
+        let files = || std::fs::read_dir(node.tablet_folder(tablet.get())).unwrap().count();
+        assert_eq!(files(), 4);
+        for txn in [60, 61, 61] {
+            store.abort(TxnId(txn)).await.unwrap();
+        }
+        assert_eq!(files(), 2);
+        let gone = store.publish(TxnId(61), &[publish_of(tablet, 3, true)]).await.unwrap_err();
+        assert_eq!(gone.kind, ErrorKind::NotFound, "{gone}");
+        assert_eq!(arrivals(&*store, &plain_table(), tablet, 2).await, (0..10).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abort_stops_who_still_writes() {
+    let node = Node::start().await;
+    for (way, store) in node.stores() {
+        let tablet = TabletId(way.len() as u64);
+        store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        let mut writer = store.write(TxnId(62), "a").await.unwrap();
+        writer.write(tablet, batch(&plain_table(), 0, 5, &mut Random(1))).await.unwrap();
+        // An abort that overtakes the rows on their way would find nothing to stop.
+        let beats = node.registry.beats.lock().len();
+        crate::writers::wait_until(|| async {
+            node.registry.beats.lock()[beats..].iter().any(|b| b.load.is_some_and(|load| load.running == 1))
+        })
+        .await;
+        store.abort(TxnId(62)).await.unwrap();
+        let refused = writer.finish().await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Cancelled, "{way}: {refused}");
+        let gone = store.publish(TxnId(62), &[publish_of(tablet, 2, true)]).await.unwrap_err();
+        assert_eq!(gone.kind, ErrorKind::NotFound, "{gone}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_attempt_replaces_the_first() {
+    for (way, store) in Node::start().await.stores() {
+        let tablets = [TabletId(way.len() as u64), TabletId(100 + way.len() as u64)];
+        store.create_tablets(&plain_table(), &tablets).await.unwrap();
+        write(&*store, 70, "first", &tablets, 0..10).await;
+        write(&*store, 70, "second", &tablets[..1], 100..105).await;
+        let lost = store.publish(TxnId(70), &[publish_of(tablets[1], 2, true)]).await.unwrap_err();
+        assert_eq!(lost.kind, ErrorKind::NotFound, "{lost}");
+        store.publish(TxnId(70), &[publish_of(tablets[0], 2, true), publish_of(tablets[1], 2, false)]).await.unwrap();
+        assert_eq!(arrivals(&*store, &plain_table(), tablets[0], 2).await, (100..105).collect::<Vec<_>>());
+        assert_eq!(arrivals(&*store, &plain_table(), tablets[1], 2).await, Vec::<i64>::new());
+
+        let mut again = store.write(TxnId(70), "third").await.unwrap();
+        again.write(tablets[0], batch(&plain_table(), 0, 5, &mut Random(1))).await.unwrap();
+        let published = again.finish().await.unwrap_err();
+        assert_eq!(published.kind, ErrorKind::AlreadyExists, "{published}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_tablets_and_their_files_are_gone() {
+    let node = Node::start().await;
+    for (_, store) in node.stores() {
+        store.create_tablets(&plain_table(), &[TABLET, TabletId(8)]).await.unwrap();
+        write(&*store, 80, "a", &[TABLET], 0..10).await;
+        store.drop_tablets(&[TABLET, TabletId(8), TabletId(9)]).await.unwrap();
+        assert_eq!(manifest(&*store, TABLET, 1).await.unwrap_err().kind, ErrorKind::NotFound);
+        let publish = store.publish(TxnId(80), &[publish_of(TABLET, 2, true)]).await.unwrap_err();
+        assert_eq!(publish.kind, ErrorKind::NotFound);
+        assert!(store.tablets().await.unwrap().is_empty());
+        crate::writers::wait_until(|| async { !node.tablet_folder(TABLET.get()).exists() }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_requests_are_refused_with_a_reason() {
+    for (way, store) in Node::start().await.stores() {
+        let tablet = TabletId(way.len() as u64);
+        store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        write(&*store, 90, "a", &[tablet], 0..10).await;
+
+        let mut writer = store.write(TxnId(91), "a").await.unwrap();
+        let rows = batch(&plain_table(), 0, 5, &mut Random(1)).project(&[0, 1]).unwrap();
+        let refused = match writer.write(tablet, rows).await {
+            Err(error) => error,
+            Ok(()) => writer.finish().await.unwrap_err(),
+        };
+        assert_eq!(refused.kind, ErrorKind::Invalid, "{refused}");
+        assert!(refused.message.contains("3 columns"), "{refused}");
+
+        let mut writer = store.write(TxnId(92), "a").await.unwrap();
+        let rows = batch(&plain_table(), 0, 5, &mut Random(1));
+        let refused = match writer.write(TabletId(999), rows).await {
+            Err(error) => error,
+            Ok(()) => writer.finish().await.unwrap_err(),
+        };
+        assert_eq!(refused.kind, ErrorKind::NotFound, "{refused}");
+
+        let key = SegmentKey { tablet, rowset: RowsetId(90), segment: 0 };
+        let beyond = store.read_ranges(key, std::slice::from_ref(&(0..1 << 40))).await.unwrap_err();
+        assert_eq!(beyond.kind, ErrorKind::Invalid, "{beyond}");
+        let other = store.read_ranges(SegmentKey { segment: 1, ..key }, std::slice::from_ref(&(0..1))).await;
+        assert_eq!(other.unwrap_err().kind, ErrorKind::NotFound);
+    }
+}

@@ -10,7 +10,7 @@ PYTHON := $(TARN_VENV)/bin/python
 
 help:
 	@echo "make demo   installs what is missing, builds, starts a cluster, loads the Star Schema Benchmark, runs its queries"
-	@echo "make test   everything that CI runs"
+	@echo "make test   everything that CI runs: Rust tests, then real clients, S3, faults, answers against DuckDB"
 	@echo "make build  the server and client: $(CARGO_TARGET_DIR)/release/tarn"
 	@echo "make check  formatting, lints, dependency arrows; reads only"
 	@echo "make fix    formats, and applies what lints suggest"
@@ -20,19 +20,23 @@ setup:
 	@bash scripts/setup.sh
 
 build: setup
-	$(CARGO) build --locked --release --bin tarn --bin tarn-ssb-gen
+	$(BUILD)
 
 demo: build
 	@bash scripts/demo.sh
 
-TESTED := -p tarn-ingest
+# Every command selects the whole workspace in the release profile: then nothing is compiled twice.
+BUILD := $(CARGO) build --locked --release --workspace --bins
 
-test:
-	$(CARGO) nextest run --locked $(TESTED)
+test: setup
+	$(BUILD)
+	$(CARGO) nextest run --locked --release --workspace --no-fail-fast
+	cd tests/python && $(PYTHON) -m pytest
 
 check:
 	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --release --workspace --all-targets -- -D warnings
+	@if command -v typos >/dev/null; then typos; fi
 
 fix:
 	$(CARGO) fmt --all

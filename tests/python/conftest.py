@@ -75,7 +75,7 @@ def tpch_data(tmp_path_factory):
     """TPC-H at scale factor 0.1 as Parquet: a folder with one file a table."""
     folder = tmp_path_factory.mktemp("tpch")
     tool = pathlib.Path(sys.executable).parent / "tpchgen-cli"
-    subprocess.run([tool, "-s", "0.1", "--format", "parquet", "--output-dir", folder], check=True, capture_output=True)
+    subprocess.run([tool, "parquet", "-s", "0.1", "--output-dir", folder], check=True, capture_output=True)
     return folder
 
 

@@ -1,0 +1,100 @@
+"""Writes measurements as a page with tables and charts."""
+
+import math
+
+from engines import ENGINES, TITLES
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def ratios(times, engine):
+    """Tarn's time over the engine's, for each query that both answered."""
+    ours, theirs = times.get("tarn", {}), times.get(engine, {})
+    both = [q for q in ours if isinstance(ours[q], float) and isinstance(theirs.get(q), float)]
+    return {q: ours[q] / theirs[q] for q in both}
+
+
+def cell(value):
+    if isinstance(value, float):
+        return f"{value * 1000:.0f}"
+    return "failed" if value else ""
+
+
+def table(entry, kind):
+    times = entry[kind]
+    engines = [e for e in ENGINES if e in times]
+    others = [e for e in engines if e != "tarn"] if "tarn" in engines else []
+    header = ["query", *[TITLES[e] + ", ms" for e in engines], *[f"Tarn / {TITLES[e]}" for e in others]]
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    by_engine = {e: ratios(times, e) for e in others}
+    for query in times[engines[0]]:
+        row = [query, *[cell(times[e].get(query)) for e in engines]]
+        row += [f"{by_engine[e][query]:.2f}" if query in by_engine[e] else "" for e in others]
+        lines.append("| " + " | ".join(row) + " |")
+    means = [geometric_mean([t for t in times[e].values() if isinstance(t, float)]) for e in engines]
+    row = ["**geometric mean**", *[cell(m) for m in means]]
+    row += [f"**{m:.2f}**" if (m := geometric_mean(list(by_engine[e].values()))) else "" for e in others]
+    lines.append("| " + " | ".join(row) + " |")
+    return lines
+
+
+def chart(entry, kind, path):
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tarn"
+    import matplotlib.pyplot as plt
+
+    times = entry[kind]
+    engines = [e for e in ENGINES if e in times]
+    names = list(times[engines[0]])
+    figure, axes = plt.subplots(figsize=(max(8, len(names) * 0.6), 4))
+    width = 0.8 / len(engines)
+    for i, engine in enumerate(engines):
+        heights = [t * 1000 if isinstance(t := times[engine].get(q), float) else 0 for q in names]
+        axes.bar([x + i * width for x in range(len(names))], heights, width, label=TITLES[engine])
+    axes.set_xticks([x + 0.4 - width / 2 for x in range(len(names))], names)
+    axes.set_yscale("log")
+    axes.set_ylabel("milliseconds (log)")
+    axes.set_title(f"{entry['suite'].upper()} at scale {entry['scale']:g}, {kind}")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def write(results, out):
+    machine = results["machine"]
+    lines = [
+        "# Measurements", "",
+        f"{machine['cpu']}, {machine['memory_gib']} GiB, {machine['date']}; DuckDB {machine['duckdb']}, DataFusion "
+        f"{machine['datafusion']} (Python packages). `make bench` measures again.", "",
+        f"Milliseconds until all rows have arrived, median of {results['runs']}. Hot: one process, the first run not "
+        "counted. Cold: a new process for each run"
+        + (", page cache emptied." if machine["page cache dropped before cold runs"] else "; the page cache could not be emptied."),
+        "Parquet files are LZ4. Tarn is one process (`tarn dev`), asked over Flight SQL on loopback; DuckDB and DataFusion run in",
+        "the process that asks. A ratio below 1 means that Tarn is faster.", "",
+    ]
+    for entry in results["suites"]:
+        name = f"{entry['suite']}-{entry['scale']:g}"
+        for kind in ("hot", "cold"):
+            if entry[kind]:
+                file = f"{name}-{kind}.svg"
+                chart(entry, kind, out / file)
+                lines += [f"## {entry['suite'].upper()}, scale {entry['scale']:g}, {kind}", "", f"![times]({file})", ""]
+                lines += [*table(entry, kind), ""]
+        for engine, loads in entry["load"].items():
+            for of, load in loads.items():
+                if load["rows"] >= 1_000_000:
+                    rate = load["rows"] / load["seconds"]
+                    lines.append(f"- {TITLES[engine]} loads `{of}`: {load['rows']:,} rows in {load['seconds']:.1f} s, {rate:,.0f} rows/s")
+        for what, value in entry.get("latency", {}).items():
+            lines.append(f"- {what}: {value:.2f}")
+        for engine, wrong in entry["wrong"].items():
+            lines.append(f"- **{TITLES[engine]} answers differently from DuckDB**: {', '.join(wrong)}")
+        lines.append("")
+    if results.get("coordinator idle, MiB"):
+        lines.append(f"A coordinator that has nothing to do takes {results['coordinator idle, MiB']:.0f} MiB.")
+    (out / "README.md").write_text("\n".join(lines).rstrip() + "\n")

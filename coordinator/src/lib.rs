@@ -28,6 +28,8 @@ mod role;
 mod services;
 mod session;
 mod show;
+#[cfg(test)]
+mod tests;
 
 pub use catalog_client::ReplicatedCatalog;
 pub use config::Config;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -23,8 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::engine::CoordinatorEngine;
-use crate::processes::Processes;
-use crate::query::Planner;
 use crate::services::{Admin, CoordinatorServer};
 use crate::session::Shared;
 use crate::{Config, Error, Members, ReplicatedCatalog, reconcile};
@@ -62,15 +60,7 @@ impl Coordinator {
         let members = Arc::new(RwLock::new(Members::default()));
         let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores);
         let cancel = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            node: NodeId(config.node_id),
-            raft: raft.clone(),
-            catalog: catalog.clone(),
-            members: members.clone(),
-            processes: Processes::default(),
-            planner: Planner::default(),
-            incarnation: OnceLock::new(),
-        });
+        let shared = Shared::new(raft.clone(), catalog.clone(), members.clone());
         let mut tasks = vec![serve(listener, &shared, cancel.clone()).await?];
         let flight = serve_clients(flight_listener, shared.clone(), config.root_password, tls);
         tasks.push(task::spawn("coordinator-membership", {

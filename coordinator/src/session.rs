@@ -20,7 +20,7 @@ mod state;
 mod supervise;
 mod variables;
 
-pub use context::{SessionContext, Shared, check_catalog};
+pub use context::{INFORMATION_SCHEMA, SessionContext, Shared, check_catalog};
 pub use error::Error;
 pub use kill::{kill, running_elsewhere};
 pub use state::ClientSession;

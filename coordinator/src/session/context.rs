@@ -36,6 +36,19 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What the sessions of the coordinator of `raft` share.
+    pub fn new(raft: CatalogRaft, catalog: ReplicatedCatalog, members: Arc<RwLock<Members>>) -> Arc<Self> {
+        Arc::new(Self {
+            node: raft.node_id(),
+            raft,
+            catalog,
+            members,
+            processes: Processes::default(),
+            planner: Planner,
+            incarnation: OnceLock::new(),
+        })
+    }
+
     /// Who owns the loads that run here.
     pub fn load_owner(&self) -> Result<(NodeId, String), Error> {
         let incarnation = self.incarnation.get().ok_or_else(|| {
@@ -113,6 +126,14 @@ impl SessionContext {
         let database = self.database_of(name)?;
         self.catalog.table(database.id, name.name()).map_err(|source| Error::Catalog { source, at: name.at() })
     }
+}
+
+/// The database of the planner's tables about tables. It is none of the catalog's.
+pub const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Checks that a database can be made the current one.
+pub fn check_database(catalog: &Catalog, name: &str) -> Result<(), tarn_catalog::Error> {
+    if name == INFORMATION_SCHEMA { Ok(()) } else { catalog.database(name).map(|_| ()) }
 }
 
 /// There is one catalog.

@@ -54,3 +54,23 @@ pub fn shape(statement: &Statement, database: Option<&str>) -> Option<Prepared> 
 const fn done((): ()) -> Outcome {
     Outcome::Affected { rows: None, message: String::new() }
 }
+
+/// Whether a statement must see all that any coordinator has acknowledged: those that show or change tables. Queries take
+/// the catalog as it is applied here, and what tells of the cluster's health must work without a leader.
+pub const fn wants_newest(statement: &Statement) -> bool {
+    !matches!(
+        statement,
+        Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::DescribeFiles { .. }
+            | Statement::Set(_)
+            | Statement::Kill { .. }
+            | Statement::ShowCatalogs
+            | Statement::ShowComputeNodes
+            | Statement::ShowCoordinators
+            | Statement::ShowProcesslist { .. }
+            | Statement::ShowStorageNodes
+            | Statement::ShowVariables { .. }
+            | Statement::ShowWarnings
+    )
+}

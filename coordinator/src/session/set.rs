@@ -6,7 +6,7 @@ use datafusion::common::ScalarValue;
 use tarn_proto::DataType;
 use tarn_sql::{Ident, Scope, SetValue, SetVariable, ast};
 
-use super::context::check_catalog;
+use super::context::{check_catalog, check_database};
 use super::{ClientSession, Error, SessionContext};
 use crate::query;
 
@@ -21,7 +21,7 @@ pub fn use_database(
         check_catalog(&catalog.name)?;
     }
     let Some(database) = database else { return Ok(()) };
-    context.catalog.database(&database.name).map_err(|source| Error::Catalog { source, at: database.at })?;
+    check_database(&context.catalog, &database.name).map_err(|source| Error::Catalog { source, at: database.at })?;
     session.change(|settings| {
         settings.database = Some(database.name);
         Ok(())

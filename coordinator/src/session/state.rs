@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tarn_gateway::engine::{BatchStream, ClientInfo, IngestRequest, Outcome, Prepared, Result, Session};
@@ -12,7 +12,7 @@ use tarn_gateway::flight::CATALOG;
 use tarn_ingest::CatalogClient;
 use tarn_sql::{Position, Statement, parse_one};
 
-use super::context::check_catalog;
+use super::context::{check_catalog, check_database};
 use super::{Error, SessionContext, Shared, Variables, dispatch};
 use crate::processes::Connection;
 use crate::{ddl, query};
@@ -43,10 +43,8 @@ impl ClientSession {
         Self { shared, connection, settings: Mutex::default() }
     }
 
-    /// What `statement` sees: the newest catalog for statements that show or change it, else the one applied here, which
-    /// holds all that this coordinator has answered.
+    /// What `statement` sees.
     async fn context(&self, sql: &str, statement: &Statement) -> std::result::Result<SessionContext, Error> {
-        let reads_rows = matches!(statement, Statement::Query(_) | Statement::Insert(_) | Statement::Explain { .. });
         let timeout = {
             let settings = self.settings.lock();
             match statement {
@@ -54,13 +52,15 @@ impl ClientSession {
                 _ => settings.variables.query_timeout(),
             }
         };
-        self.pinned(sql, reads_rows, timeout).await
+        self.pinned(sql, dispatch::wants_newest(statement), timeout).await
     }
 
+    /// A context over the newest catalog, or else over the one applied here, which holds all that this coordinator has
+    /// answered.
     async fn pinned(
         &self,
         sql: &str,
-        reads_rows: bool,
+        newest: bool,
         timeout: std::time::Duration,
     ) -> std::result::Result<SessionContext, Error> {
         if self.connection.is_killed() {
@@ -70,7 +70,7 @@ impl ClientSession {
         let process = self.shared.processes.begin(&self.connection, settings.database.as_deref().unwrap_or(""), sql);
         let deadline = Instant::now().checked_add(timeout);
         let catalog = &self.shared.catalog;
-        let catalog = if reads_rows { catalog.catalog() } else { catalog.linearizable().await? };
+        let catalog = if newest { catalog.linearizable().await? } else { catalog.catalog() };
         let (database, variables) = (settings.database, settings.variables);
         Ok(SessionContext { shared: self.shared.clone(), catalog, database, variables, process, deadline })
     }
@@ -93,12 +93,16 @@ impl Session for ClientSession {
     async fn prepare(&self, sql: &str) -> Result<Prepared> {
         let statement = parse_one(sql).map_err(Error::from)?;
         let database = self.settings.lock().database.clone();
-        match dispatch::shape(&statement, database.as_deref()) {
-            Some(prepared) => Ok(prepared),
-            None => {
-                let context = self.context(sql, &statement).await?;
-                query::prepare(&context, &statement).await
+        if let Some(prepared) = dispatch::shape(&statement, database.as_deref()) {
+            return Ok(prepared);
+        }
+        let context = self.context(sql, &statement).await?;
+        match statement {
+            Statement::CreateTableAsSelect(create) => {
+                let rows = query::prepare(&context, &Statement::Query(create.query)).await?;
+                Ok(Prepared { schema: Arc::new(Schema::empty()), parameters: rows.parameters, returns_rows: false })
             }
+            statement => query::prepare(&context, &statement).await,
         }
     }
 
@@ -111,7 +115,7 @@ impl Session for ClientSession {
     async fn ingest(&self, request: IngestRequest, schema: SchemaRef, batches: BatchStream) -> Result<u64> {
         let timeout = self.settings.lock().variables.insert_timeout();
         let text = format!("INGEST INTO {}", tarn_sql::quote_ident(&request.table));
-        let context = self.pinned(&text, false, timeout).await?;
+        let context = self.pinned(&text, true, timeout).await?;
         ddl::ingest(&context, request, schema, batches).await
     }
 
@@ -144,7 +148,7 @@ impl Session for ClientSession {
             (SCHEMA_OPTION, Some(database)) => {
                 let catalog = self.shared.catalog.linearizable().await.map_err(Error::from)?;
                 // A value that is wrong, not an option that is unknown.
-                catalog.database(database).map_err(|e| Error::Invalid(e.to_string()))?;
+                check_database(&catalog, database).map_err(|e| Error::Invalid(e.to_string()))?;
                 self.change(|s| {
                     s.database = Some(database.to_owned());
                     Ok(())

@@ -2,13 +2,13 @@
 
 use tarn_catalog::{DefaultValue, Relation, Table, View};
 use tarn_gateway::engine::{EngineError, Result};
-use tarn_sql::{ObjectName, parse_one};
+use tarn_sql::{ObjectName, parse_one, quote_ident};
 
 use super::pattern::Pattern;
 use super::rows::Rows;
 use crate::ddl::declared_type;
 use crate::query;
-use crate::session::{Error, SessionContext};
+use crate::session::{Error, INFORMATION_SCHEMA, SessionContext};
 
 pub const COLUMNS: &[&str] = &["Field", "Type", "Null", "Key", "Default", "Extra"];
 pub const FULL_COLUMNS: &[&str] =
@@ -32,9 +32,15 @@ pub async fn columns(
     full: bool,
     like: Option<&str>,
 ) -> Result<()> {
-    let columns = match context.relation(name)? {
-        Relation::Table(table) => of_table(table),
-        Relation::View(view) => of_view(context, view).await?,
+    let database = name.database().or(context.database.as_deref());
+    let columns = if database == Some(INFORMATION_SCHEMA) {
+        let query = format!("SELECT * FROM {INFORMATION_SCHEMA}.{}", quote_ident(name.name()));
+        of_query(context, &query, &[]).await?
+    } else {
+        match context.relation(name)? {
+            Relation::Table(table) => of_table(table),
+            Relation::View(view) => of_view(context, view).await?,
+        }
     };
     let pattern = Pattern::new(like);
     for column in columns.into_iter().filter(|c| pattern.matches(&c.name)) {
@@ -74,13 +80,18 @@ fn of_table(table: &Table) -> Vec<Shown> {
 async fn of_view(context: &SessionContext, view: &View) -> Result<Vec<Shown>> {
     let database = context.catalog.database_by_id(view.database).map(|d| d.name.clone());
     let context = SessionContext { database, ..context.clone() };
-    let query = parse_one(&view.query).map_err(Error::from)?;
-    let prepared = query::prepare(&context, &query).await.map_err(|error| EngineError {
+    of_query(&context, &view.query, &view.columns).await.map_err(|error| EngineError {
         message: format!("view `{}` cannot be read any more: {error}", view.name),
         ..error
-    })?;
-    let names = prepared.schema.fields().iter().map(|f| f.name().clone());
-    let names: Vec<String> = if view.columns.is_empty() { names.collect() } else { view.columns.clone() };
+    })
+}
+
+/// The columns of a query, under `names` if there are any.
+async fn of_query(context: &SessionContext, query: &str, names: &[String]) -> Result<Vec<Shown>> {
+    let query = parse_one(query).map_err(Error::from)?;
+    let prepared = query::prepare(context, &query).await?;
+    let own = prepared.schema.fields().iter().map(|f| f.name().clone());
+    let names: Vec<String> = if names.is_empty() { own.collect() } else { names.to_vec() };
     let shown = names.into_iter().zip(prepared.schema.fields()).map(|(name, field)| Shown {
         name,
         data_type: declared_type(field).map_or_else(|| field.data_type().to_string(), |t| t.to_string()),

@@ -5,7 +5,7 @@ use tarn_sql::{Ident, quote_ident};
 
 use super::pattern::Pattern;
 use super::rows::Rows;
-use crate::session::{Error, SessionContext, check_catalog};
+use crate::session::{Error, INFORMATION_SCHEMA, SessionContext, check_catalog};
 
 pub const DATABASES: &[&str] = &["Database"];
 pub const CATALOGS: &[&str] = &["Catalog", "Type", "Comment"];
@@ -21,8 +21,11 @@ pub fn databases(
         check_catalog(&catalog.name)?;
     }
     let pattern = Pattern::new(like.as_deref());
-    for database in context.catalog.databases().filter(|d| pattern.matches(&d.name)) {
-        rows.push([database.name.clone()]);
+    let mut names: Vec<&str> = context.catalog.databases().map(|d| d.name.as_str()).collect();
+    names.push(INFORMATION_SCHEMA);
+    names.sort_unstable();
+    for name in names.into_iter().filter(|name| pattern.matches(name)) {
+        rows.push([name.to_owned()]);
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ use tarn_sql::ObjectName;
 
 use super::pattern::Pattern;
 use super::rows::Rows;
-use crate::session::{Error, SessionContext, check_catalog};
+use crate::session::{Error, INFORMATION_SCHEMA, SessionContext, check_catalog};
+
+/// What the planner has in `information_schema` that other databases have, too.
+const SYSTEM_VIEWS: [&str; 4] = ["columns", "schemata", "tables", "views"];
 
 pub fn header(full: bool, database: &str) -> Vec<String> {
     let mut header = vec![format!("Tables_in_{database}")];
@@ -30,18 +33,23 @@ pub fn tables(
         }
         None => (context.database.as_deref().ok_or(Error::NoDatabase)?, Default::default()),
     };
-    let database = context.catalog.database(name).map_err(|source| Error::Catalog { source, at })?;
     let pattern = Pattern::new(like.as_deref());
-    for relation in context.catalog.relations(database.id).filter(|r| pattern.matches(r.name())) {
-        let mut row = vec![Some(relation.name().to_owned())];
-        if full {
-            let kind = match relation {
-                Relation::Table(_) => "BASE TABLE",
-                Relation::View(_) => "VIEW",
-            };
-            row.push(Some(kind.to_owned()));
+    let mut push = |name: &str, kind: &str| {
+        if pattern.matches(name) {
+            let row = [name, kind].map(|text| Some(text.to_owned()));
+            rows.push_nullable(row.into_iter().take(if full { 2 } else { 1 }).collect());
         }
-        rows.push_nullable(row);
+    };
+    if name == INFORMATION_SCHEMA {
+        SYSTEM_VIEWS.iter().for_each(|view| push(view, "SYSTEM VIEW"));
+        return Ok(());
+    }
+    let database = context.catalog.database(name).map_err(|source| Error::Catalog { source, at })?;
+    for relation in context.catalog.relations(database.id) {
+        match relation {
+            Relation::Table(table) => push(&table.name, "BASE TABLE"),
+            Relation::View(view) => push(&view.name, "VIEW"),
+        }
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ def write(results, out):
         "# Measurements", "",
         f"{machine['cpu']}, {machine['memory_gib']} GiB, {machine['date']}; DuckDB {machine['duckdb']}, DataFusion "
         f"{machine['datafusion']} (Python packages). `make bench` measures again.", "",
-        f"Milliseconds until all rows have arrived, median of {results['runs']}. Hot: one process, the first run not "
+        f"Milliseconds until all rows have arrived, median of {results['runs']}. Hot: one process, the first run not",
         "counted. Cold: a new process for each run"
         + (", page cache emptied." if machine["page cache dropped before cold runs"] else "; the page cache could not be emptied."),
         "Parquet files are LZ4. Tarn is one process (`tarn dev`), asked over Flight SQL on loopback; DuckDB and DataFusion run in",

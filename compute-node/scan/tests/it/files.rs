@@ -284,7 +284,10 @@ proptest! {
         let found = runtime.block_on(async {
             let table = files(&dir, "*.parquet", "parquet", &[]).await.unwrap();
             let known: Vec<String> = table.describe().into_iter().map(|(name, ..)| name).collect();
-            let column = |name: &str| if known.iter().any(|k| k == name) { name.to_owned() } else { "null".to_owned() };
+            let column = |name: &str| match known.iter().any(|known| known == name) {
+                true => name.to_owned(),
+                false => format!("null as {name}"),
+            };
             let sql = format!("select id, {}, {}, {} from f where id % 1000 >= 10", column("x"), column("y"), column("z"));
             query(&table, partitions, &sql).await.unwrap()
         });

@@ -165,6 +165,19 @@ async fn small_scans_stay_in_one_partition_and_metrics_tell_what_was_read() {
     assert!(read > 0 && read as u64 <= fixture.store.bytes_read.load(Ordering::Relaxed));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_neither_large_nor_many() {
+    let fixture = Fixture::new().await;
+    let session = fixture.session(SessionConfig::new().with_target_partitions(1).with_batch_size(2048));
+    let batches = session.sql("select id, kind from things").await.unwrap().collect().await.unwrap();
+    assert!(batches.iter().all(|batch| batch.num_rows() <= 2048));
+    // One row in a hundred of four morsels: no more than a batch of each.
+    let batches = session.sql("select id, kind from things where n between 0 and 10").await.unwrap();
+    let batches = batches.collect().await.unwrap();
+    let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+    assert!(rows > 100 && batches.len() <= 4, "{rows} rows in {} batches", batches.len());
+}
+
 #[tokio::test]
 async fn an_empty_scan_has_no_rows() {
     let fixture = Fixture::new().await;

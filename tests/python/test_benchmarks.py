@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cluster import ROOT, files
+from cluster import ROOT
 from compare import assert_same_rows
 
 QUERIES = ROOT / "tests" / "queries"
@@ -21,27 +21,29 @@ def ordered(folder):
     return sorted(folder.glob("q*.sql"), key=lambda p: [int(n) for n in re.findall(r"\d+", p.stem)])
 
 
+def loaded(cluster, suite, data):
+    """The tables of bench/, loaded from the files in `data`."""
+    cluster.run(f"drop database if exists {suite}", f"create database {suite}")
+    cluster.run(*statements(ROOT / "bench" / suite / "schema.sql"), database=suite)
+    load = statements(ROOT / "bench" / suite / "load.sql")
+    cluster.run(*[sql.replace("{data}", str(data)) for sql in load], database=suite)
+    return cluster
+
+
 @pytest.fixture(scope="session")
 def tpch(cluster, tpch_data, duck):
-    cluster.run("drop database if exists tpch", "create database tpch")
-    cluster.run(*statements(QUERIES.parent / "python" / "tpch_schema.sql"), database="tpch")
     duck.execute("create schema if not exists tpch")
     for table in TPCH_TABLES:
-        cluster.run(f"insert into {table} select * from {files(tpch_data, f'{table}.parquet')}", database="tpch")
         duck.execute(f"create or replace view tpch.{table} as from '{tpch_data}/{table}.parquet'")
-    return cluster
+    return loaded(cluster, "tpch", tpch_data)
 
 
 @pytest.fixture(scope="session")
 def ssb(cluster, ssb_data, duck):
-    cluster.run("drop database if exists ssb", "create database ssb")
-    cluster.run(*statements(ROOT / "bench" / "ssb" / "schema.sql"), database="ssb")
-    load = ROOT / "bench" / "ssb" / "load.sql"
-    cluster.run(*[s.replace("{data}", str(ssb_data)) for s in statements(load)], database="ssb")
     duck.execute("create schema if not exists ssb")
     for table in SSB_TABLES:
         duck.execute(f"create or replace view ssb.{table} as from '{ssb_data}/{table}/*.parquet'")
-    return cluster
+    return loaded(cluster, "ssb", ssb_data)
 
 
 def run_duck(duck, schema, sql):

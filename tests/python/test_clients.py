@@ -6,6 +6,8 @@ import decimal
 import pyarrow as pa
 import pytest
 
+from cluster import wait_for
+
 ALL_TYPES = """
 create table everything (
     id bigint not null, b boolean, i8 tinyint, i16 smallint, i32 int, big largeint, f float, d double,
@@ -131,16 +133,12 @@ def test_a_session_keeps_its_database_and_others_do_not(cluster, database):
 
 
 def test_a_reader_that_leaves_ends_its_query(cluster):
-    from cluster import wait_for
-
-    sql = "select count(*) from range(0, 3000000000) a"
     connection = cluster.connect()
     cursor = connection.cursor()
     cursor.execute("select a.value, b.value from range(0, 100000) a, range(0, 100000) b")
     cursor.fetchone()
     cursor.close()
     connection.close()
-    del sql
 
     def gone():
         return not any("100000" in str(row) for row in cluster.rows("show processlist") if "range(" in str(row))

@@ -17,6 +17,9 @@ use crate::types::parse_cast_type;
 const MAX_CHAIN: usize = 5_000;
 /// The same before `::` and `DIV`, where a row is copied once for each of its operators.
 const MAX_COPIED_CHAIN: usize = 100;
+/// Parameters of a lambda. Whether a parenthesis begins a lambda is seen only behind its parameters, so that a long list
+/// that is none would be read twice.
+const MAX_LAMBDA_PARAMETERS: usize = 16;
 
 /// StarRocks' dialect: MySQL's tokens, and every query and expression that DataFusion can plan.
 #[derive(Clone, Copy, Debug, Default)]
@@ -238,10 +241,12 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Result<Expr, ParserError> 
 
 /// Whether `(a, b) ->` stands next.
 fn is_lambda(parser: &Parser) -> bool {
-    let mut n = 1;
-    while matches!(parser.peek_nth_token_ref(n).token, Token::Word(_)) {
+    for n in (1..).step_by(2).take(MAX_LAMBDA_PARAMETERS) {
+        if !matches!(parser.peek_nth_token_ref(n).token, Token::Word(_)) {
+            return false;
+        }
         match parser.peek_nth_token_ref(n + 1).token {
-            Token::Comma => n += 2,
+            Token::Comma => {}
             Token::RParen => return parser.peek_nth_token_ref(n + 2).token == Token::Arrow,
             _ => return false,
         }

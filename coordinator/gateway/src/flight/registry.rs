@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// Where no more entries fit, those that were not used for this long make room: most clients that go away do not say so.
+pub(crate) const SPARED: Duration = Duration::from_secs(5 * 60);
+
 /// Entries by key.
 pub(crate) struct Registry<T> {
     capacity: usize,
@@ -55,10 +58,14 @@ impl<T> Registry<T> {
             .collect()
     }
 
-    /// Takes out the entry that was not used for longest among those that `may` leave.
-    pub(crate) fn evict(&mut self, may: impl Fn(&T) -> bool) -> Option<T> {
+    /// Takes out the entry that was not used for longest, among those that were not used for the time that `spare` tells;
+    /// `None` keeps an entry.
+    pub(crate) fn evict(&mut self, now: Instant, spare: impl Fn(&T) -> Option<Duration>) -> Option<T> {
+        let may_leave = |slot: &Slot<T>| {
+            spare(&slot.value).is_some_and(|least| now.saturating_duration_since(slot.touched) >= least)
+        };
         let oldest =
-            self.slots.iter().filter(|(_, slot)| may(&slot.value)).min_by_key(|(_, slot)| slot.touched)?.0.clone();
+            self.slots.iter().filter(|(_, slot)| may_leave(slot)).min_by_key(|(_, slot)| slot.touched)?.0.clone();
         self.remove(&oldest)
     }
 
@@ -96,9 +103,12 @@ mod tests {
         registry.insert("a".into(), 1, start).unwrap();
         registry.insert("b".into(), 2, start + MINUTE).unwrap();
         assert_eq!(registry.insert("c".into(), 3, start), Err(Full));
-        assert_eq!(registry.evict(|n| *n > 1), Some(2));
-        assert_eq!(registry.evict(|n| *n > 1), None);
-        assert_eq!(registry.insert("c".into(), 3, start), Ok(()));
-        assert_eq!(registry.evict(|_| true), Some(1));
+        let later = start + 2 * MINUTE;
+        assert_eq!(registry.evict(later, |n| (*n > 1).then_some(Duration::ZERO)), Some(2));
+        assert_eq!(registry.evict(later, |n| (*n > 1).then_some(Duration::ZERO)), None);
+        assert_eq!(registry.insert("c".into(), 3, later), Ok(()));
+        assert_eq!(registry.evict(later, |n| Some(if *n == 1 { 3 * MINUTE } else { MINUTE })), None);
+        assert_eq!(registry.evict(later, |_| Some(MINUTE)), Some(1));
+        assert_eq!(registry.evict(later, |_| Some(MINUTE)), None);
     }
 }

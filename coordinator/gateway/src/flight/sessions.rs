@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::auth::{Credentials, Presented, SESSION_COOKIE};
 use super::error::Error;
-use super::registry::Registry;
+use super::registry::{Registry, SPARED};
 use crate::engine::{ClientInfo, Engine, Session};
 use crate::metrics;
 
@@ -54,8 +54,10 @@ impl ClientSession {
         }
     }
 
-    fn may_be_evicted(&self) -> bool {
-        self.running.load(Ordering::Relaxed) == 0 && !self.claimed.load(Ordering::Relaxed)
+    /// How long it must be idle to make room for another; `None` while a result runs.
+    fn spared(&self) -> Option<Duration> {
+        let is_idle = self.running.load(Ordering::Relaxed) == 0;
+        is_idle.then_some(if self.claimed.load(Ordering::Relaxed) { SPARED } else { Duration::ZERO })
     }
 
     /// Tells the token to the client, as header and as cookie.
@@ -162,7 +164,7 @@ impl Sessions {
     }
 
     async fn open(&self, user: String, address: String, claimed: bool) -> Result<Arc<ClientSession>, Error> {
-        self.make_room()?;
+        self.make_room(Instant::now())?;
         let client = ClientInfo { user: user.clone(), address, protocol: "Flight SQL" };
         let session = Arc::new(ClientSession {
             engine: self.engine.open_session(client).await?,
@@ -177,14 +179,19 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Makes sure that one more session fits, at the expense of clients that do not keep their tokens.
-    fn make_room(&self) -> Result<(), Error> {
+    /// Makes sure that one more session fits, at the expense of clients that do not keep their tokens, then of those that
+    /// seem to be gone.
+    fn make_room(&self, now: Instant) -> Result<(), Error> {
         if !self.by_token.lock().is_full() {
             return Ok(());
         }
-        self.expire(Instant::now());
+        self.expire(now);
         let mut sessions = self.by_token.lock();
-        let evicted = if sessions.is_full() { sessions.evict(|s| s.may_be_evicted()) } else { None };
+        let mut evicted = None;
+        if sessions.is_full() {
+            let unclaimed = |s: &Arc<ClientSession>| s.spared().filter(Duration::is_zero);
+            evicted = sessions.evict(now, unclaimed).or_else(|| sessions.evict(now, |s| s.spared()));
+        }
         let full = sessions.is_full();
         drop(sessions);
         drop(evicted);

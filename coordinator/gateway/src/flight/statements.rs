@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::error::Error;
-use super::registry::Registry;
+use super::registry::{Registry, SPARED};
 use super::sessions::{Busy, ClientSession};
 use crate::engine::Prepared;
 use crate::metrics;
@@ -82,11 +82,14 @@ impl Statements {
     /// Keeps a prepared statement and names it.
     pub(crate) fn keep(&self, statement: PreparedStatement) -> Result<Bytes, Error> {
         let handle = new_handle();
+        let now = Instant::now();
         let mut prepared = self.prepared.lock();
-        prepared
-            .insert(handle.clone(), Arc::new(statement), Instant::now())
-            .map_err(|_| Error::TooManyStatements(self.capacity))?;
+        let forgotten = if prepared.is_full() { prepared.expire(now, |_| Some(SPARED)) } else { Vec::new() };
+        let kept = prepared.insert(handle.clone(), Arc::new(statement), now);
         metrics::prepared_statements(prepared.len());
+        drop(prepared);
+        drop(forgotten);
+        kept.map_err(|_| Error::TooManyStatements(self.capacity))?;
         Ok(handle.into())
     }
 

@@ -15,9 +15,8 @@ use arrow_flight::{CancelFlightInfoRequest, FlightClient, FlightInfo, HandshakeR
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::{StreamExt, TryStreamExt};
+use serde::Deserialize;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-
-use super::statements;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A batch of wide rows may be larger than gRPC's 4 MiB.
@@ -76,8 +75,17 @@ pub struct Connection {
 pub enum Reply {
     /// Rows.
     Rows(Rows),
-    /// No rows; how many it changed, where that is known.
-    Done(Option<u64>),
+    /// No rows to return.
+    Done(Done),
+}
+
+/// What a statement without rows did. The server tells it as JSON in the answer's metadata.
+#[derive(Deserialize)]
+pub struct Done {
+    /// Rows loaded; `None` for statements that load none.
+    pub rows: Option<u64>,
+    /// A line for people, e.g. a load's label, transaction and status; or empty.
+    pub message: String,
 }
 
 /// Rows as they arrive.
@@ -125,29 +133,25 @@ impl Connection {
     /// Runs one statement.
     pub async fn run(&self, sql: &str) -> anyhow::Result<Reply> {
         let mut client = self.client.clone();
-        if !statements::returns_rows(sql) {
-            let affected = client.execute_update(sql.to_owned(), None).await.map_err(explain)?;
-            return Ok(Reply::Done(u64::try_from(affected).ok().filter(|_| statements::changes_rows(sql))));
-        }
         let info = client.execute(sql.to_owned(), None).await.map_err(explain)?;
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
         let schema = if info.schema.is_empty() {
             Schema::empty()
         } else {
             Schema::try_from(info.clone()).context("the server sent a malformed schema")?
         };
+        if schema.fields().is_empty()
+            && let Ok(done) = serde_json::from_slice(&info.app_metadata)
+        {
+            return Ok(Reply::Done(done));
+        }
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(info.clone());
         let mut streams = Vec::with_capacity(info.endpoint.len());
         for endpoint in info.endpoint {
             let ticket = endpoint.ticket.ok_or_else(|| anyhow!("the server sent an endpoint without a ticket"))?;
             streams.push(client.do_get(ticket).await.map_err(explain)?);
         }
         streams.reverse();
-        let mut rows = Rows { schema: Arc::new(schema), streams };
-        if rows.schema.fields().is_empty() {
-            while rows.next().await?.is_some() {}
-            return Ok(Reply::Done(None));
-        }
-        Ok(Reply::Rows(rows))
+        Ok(Reply::Rows(Rows { schema: Arc::new(schema), streams }))
     }
 
     /// All rows of a query.

@@ -115,10 +115,16 @@ async fn run_statement(connection: &Connection, sql: &str, printer: &mut Printer
             printer.end()?;
             format!("{} {}", grouped(rows), if rows == 1 { "row" } else { "rows" })
         }
-        connection::Reply::Done(Some(affected)) => {
-            format!("OK, {} {} affected", grouped(affected), if affected == 1 { "row" } else { "rows" })
+        connection::Reply::Done(done) => {
+            let mut text = "OK".to_owned();
+            if let Some(rows) = done.rows {
+                text.push_str(&format!(", {} {} affected", grouped(rows), if rows == 1 { "row" } else { "rows" }));
+            }
+            if !done.message.is_empty() {
+                text.push_str(&format!(" {}", done.message));
+            }
+            text
         }
-        connection::Reply::Done(None) => "OK".to_owned(),
     };
     Ok(format!("{text} ({:.3} s)", started.elapsed().as_secs_f64()))
 }

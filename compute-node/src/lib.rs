@@ -9,6 +9,7 @@
 //!   │   ├ memory       one pool per process, in it one per query
 //!   │   └ channels     connections to other compute nodes
 //!   ├ counted      the calls that bring tasks; `tasks` knows how many run, and shutdown waits for them
+//!   ├ sweep        lets go of tasks that have ended
 //!   ├ membership   registers the node, tells coordinators that it lives and how loaded it is
 //!   └ trace        the query's id in every log line
 //!  machine     memory and processors, as the operating system counts them
@@ -24,6 +25,7 @@ mod memory;
 mod metrics;
 mod node;
 mod session;
+mod sweep;
 mod tasks;
 mod trace;
 

@@ -25,7 +25,7 @@ use crate::membership::{self, Load, Standing};
 use crate::memory::QueryRuntimes;
 use crate::session::TaskSessions;
 use crate::tasks::Tasks;
-use crate::{Config, Error, trace};
+use crate::{Config, Error, sweep, trace};
 
 /// A silent peer is given up after one interval and one timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -43,6 +43,7 @@ pub struct ComputeNode {
     close: CancellationToken,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     membership: JoinHandle<()>,
+    sweep: JoinHandle<()>,
     drain: Duration,
 }
 
@@ -68,6 +69,7 @@ impl ComputeNode {
         let sessions =
             TaskSessions { url, context, runtimes: runtimes.clone(), tasks: tasks.clone(), peers: Peers::default() };
         let worker = Worker::from_session_builder(sessions).with_version(env!("CARGO_PKG_VERSION"));
+        let sweep = spawn("compute-node-sweep", sweep::run(worker.clone(), tasks.clone()));
         let (health, health_service) = health_reporter();
         let (leave, close) = (CancellationToken::new(), CancellationToken::new());
         let server = Server::builder()
@@ -104,7 +106,7 @@ impl ComputeNode {
         });
         info!(address, "compute node serves");
         let drain = Duration::from_secs(config.drain_seconds);
-        Ok(Self { address, tasks, standing, health, leave, close, server, membership, drain })
+        Ok(Self { address, tasks, standing, health, leave, close, server, membership, sweep, drain })
     }
 
     /// `host:port` at which others reach it.
@@ -149,6 +151,7 @@ impl Drop for ComputeNode {
         self.close.cancel();
         self.server.abort();
         self.membership.abort();
+        self.sweep.abort();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::metrics;
 pub(crate) struct Tasks(Arc<watch::Sender<State>>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct State {
+pub(crate) struct State {
     running: usize,
     closed: bool,
 }
@@ -48,6 +48,11 @@ impl Tasks {
 
     pub fn running(&self) -> usize {
         self.0.borrow().running
+    }
+
+    /// Changes whenever a task begins or ends.
+    pub fn changes(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
     }
 
     /// Takes on no more tasks.

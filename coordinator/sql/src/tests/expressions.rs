@@ -78,6 +78,16 @@ fn expressions_of_every_kind_parse() {
 }
 
 #[test]
+fn lambdas_are_told_from_paths_into_documents() {
+    for text in ["x -> x + 1", "(x) -> x", "(x, y) -> x + y"] {
+        assert!(matches!(expr(text), Expr::Lambda(_)), "{text}");
+    }
+    for text in ["doc -> '$.a'", "(x, y)", "(x)"] {
+        assert!(!matches!(expr(text), Expr::Lambda(_)), "{text}");
+    }
+}
+
+#[test]
 fn queries_of_every_kind_parse() {
     for sql in [
         "SELECT a, sum(b) FROM t GROUP BY ROLLUP (a)",

@@ -1,7 +1,7 @@
 //! Who takes part: adding, removing, handing over; and snapshots on demand.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::{Instant as _, WatchReceiver};
 use openraft::{BasicNode, ChangeMembers, RaftMetrics};
@@ -20,6 +20,8 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 const CHANGE_WITHIN: Duration = Duration::from_secs(15);
 /// Time given to a new leader to take over.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(10);
+/// The heir declines while entries are on their way to it; this node takes no new ones meanwhile, and asks again.
+const TRANSFER_AGAIN: Duration = Duration::from_millis(100);
 /// Time given to a snapshot to be written.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(120);
 
@@ -60,7 +62,7 @@ impl CatalogRaft {
         Ok(())
     }
 
-    /// Removes a coordinator. Leader only; a leader that removes itself hands leadership over.
+    /// Removes a coordinator. Leader only; a leader that removes itself steps down, and the others elect one of them.
     pub async fn remove_coordinator(&self, id: NodeId) -> Result<(), Error> {
         self.check_leader()?;
         let status = self.status();
@@ -95,10 +97,17 @@ impl CatalogRaft {
             Some(to) => to,
             None => *heirs.first().ok_or_else(|| Error::Membership("no other voter is alive".to_owned()))?,
         };
-        self.inner.raft.trigger().transfer_leader(to).await?;
         let other = |m: &Metrics| m.current_leader.is_some_and(|leader| leader != me);
-        let now = self.wait_for("handing leadership over", within, other).await?;
-        now.current_leader.ok_or(Error::NotLeader { leader: None })
+        let deadline = Instant::now() + within;
+        loop {
+            self.inner.raft.trigger().transfer_leader(to).await?;
+            let patience = TRANSFER_AGAIN.min(deadline.saturating_duration_since(Instant::now()));
+            match self.wait_for("handing leadership over", patience, other).await {
+                Err(Error::Timeout { .. }) if Instant::now() < deadline => {}
+                Err(Error::Timeout { what, .. }) => return Err(Error::Timeout { what, within }),
+                reached => return reached?.current_leader.ok_or(Error::NotLeader { leader: None }),
+            }
+        }
     }
 
     /// Writes a snapshot of everything applied, removes the log behind it, and returns the last log index in it. Here,

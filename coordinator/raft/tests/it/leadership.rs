@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tarn_proto::{NodeId, task};
-use tarn_raft::{Config, Error, Timing};
+use tarn_raft::{CatalogRaft, Config, Error, Timing};
+use tokio::task::JoinHandle;
 
 use super::support::{Cluster, command, create, eventually, names, throughout};
 
@@ -16,32 +17,43 @@ fn no_elections(config: &mut Config) {
     config.timing.election_max = Duration::from_secs(200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn losing_the_leader_stops_no_writer_and_loses_nothing_acknowledged() {
-    let mut cluster = Cluster::new(3).await;
-    let leader = cluster.leader().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = cluster
-        .nodes
-        .iter()
-        .filter(|(id, _)| **id != leader)
-        .flat_map(|(id, node)| (0..4).map(move |lane| (*id, lane, node.raft.clone())))
+type Writer = JoinHandle<BTreeSet<String>>;
+
+/// Starts writers at each of `nodes`, which write until `stop`.
+fn write(nodes: Vec<(u64, CatalogRaft)>, stop: &Arc<AtomicBool>) -> Vec<Writer> {
+    let lanes = nodes.into_iter().flat_map(|(id, raft)| (0..4).map(move |lane| (id, lane, raft.clone())));
+    lanes
         .map(|(id, lane, raft)| {
             let stop = stop.clone();
             task::spawn("writer", async move {
                 let mut acknowledged = BTreeSet::new();
-                for n in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let name = format!("d{id}_{lane}_{n}");
+                while !stop.load(Ordering::Relaxed) {
+                    let name = format!("d{id}_{lane}_{}", acknowledged.len());
                     raft.propose(create(&name)).await.unwrap();
                     acknowledged.insert(name);
                 }
                 acknowledged
             })
         })
-        .collect();
+        .collect()
+}
+
+/// What they were told is written.
+async fn collect(writers: Vec<Writer>) -> BTreeSet<String> {
+    let mut acknowledged = BTreeSet::new();
+    for writer in writers {
+        acknowledged.append(&mut writer.await.unwrap());
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_the_leader_stops_no_writer_and_loses_nothing_acknowledged() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let others = cluster.nodes.iter().filter(|(id, _)| **id != leader);
+    let writers = write(others.map(|(id, node)| (*id, node.raft.clone())).collect(), &stop);
     let survivor = cluster.follower().await;
     let seen = cluster.nodes[&survivor].raft.clone();
     eventually("writing has begun", || (seen.catalog().databases.len() > 40).then_some(())).await;
@@ -55,26 +67,29 @@ async fn losing_the_leader_stops_no_writer_and_loses_nothing_acknowledged() {
     assert!(crashed.elapsed() < Duration::from_secs(10), "took {:?}", crashed.elapsed());
 
     stop.store(true, Ordering::Relaxed);
-    let mut acknowledged = BTreeSet::new();
-    for writer in writers {
-        acknowledged.append(&mut writer.await.unwrap());
-    }
+    let acknowledged = collect(writers).await;
     cluster.restart(leader).await;
     assert_eq!(names(&cluster.agreed().await), acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leadership_moves_where_it_is_told_and_writing_goes_on() {
-    let cluster = Cluster::tuned(3, no_elections).await;
-    for round in 0..4 {
+async fn leadership_moves_where_it_is_told_under_the_hands_of_writers() {
+    let cluster = Cluster::grown(3, no_elections).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = write(cluster.nodes.iter().map(|(id, node)| (*id, node.raft.clone())).collect(), &stop);
+    let seen = cluster.nodes[&1].raft.clone();
+    for round in 0..6 {
+        let before = seen.catalog().databases.len();
+        eventually("writing goes on", || (seen.catalog().databases.len() > before + 20).then_some(())).await;
         let leader = cluster.leader().await;
         let to = cluster.nodes.keys().copied().filter(|id| *id != leader).nth(round % 2).unwrap();
         let raft = &cluster.nodes[&leader].raft;
         assert_eq!(raft.transfer_leadership(Some(NodeId(to))).await.unwrap(), NodeId(to));
-        cluster.nodes[&leader].create(format!("d{round}")).await.unwrap();
         assert_eq!(cluster.leader().await, to);
     }
-    assert_eq!(cluster.agreed().await.databases.len(), 4);
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged = collect(writers).await;
+    assert_eq!(names(&cluster.agreed().await), acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +112,7 @@ async fn leadership_is_not_handed_to_who_cannot_take_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_shuts_down_hands_over_first_and_its_directory_can_be_opened_at_once() {
-    let mut cluster = Cluster::tuned(3, no_elections).await;
+    let mut cluster = Cluster::grown(3, no_elections).await;
     let leader = cluster.leader().await;
     cluster.nodes[&leader].create("before").await.unwrap();
     cluster.nodes[&leader].raft.shutdown().await;

@@ -160,12 +160,22 @@ impl Cluster {
         let listeners: Vec<_> = (1..=voters).map(|id| (id, TcpListener::bind("127.0.0.1:0").unwrap())).collect();
         let initial: BTreeMap<NodeId, String> =
             listeners.iter().map(|(id, l)| (NodeId(*id), l.local_addr().unwrap().to_string())).collect();
-        // The last forms the cluster when the others can answer: one election is enough then, whatever the timing.
+        // The last forms the cluster, when the others can answer.
         for (id, listener) in listeners {
             let voters = if id == voters { initial.clone() } else { BTreeMap::new() };
             cluster.launch(id, listener, voters).await;
         }
         cluster.leader().await;
+        cluster
+    }
+
+    /// Voters 1 to `voters`, of which the first has added the others: no election among several was needed.
+    pub async fn grown(voters: u64, tune: fn(&mut Config)) -> Self {
+        let mut cluster = Self::tuned(1, tune).await;
+        for id in 2..=voters {
+            let address = cluster.start_stranger(id).await;
+            cluster.nodes[&1].raft.add_coordinator(NodeId(id), address, true).await.unwrap();
+        }
         cluster
     }
 

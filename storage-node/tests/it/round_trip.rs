@@ -72,7 +72,11 @@ fn run(cases: u32, segment_bytes: u64, most_rows: usize) {
         config.segment_bytes = segment_bytes;
         config.write_buffer_bytes = 4 * segment_bytes;
     }));
-    let stores = node.stores();
+    let stores = {
+        // A lazy connection starts a task.
+        let _context = runtime.enter();
+        node.stores()
+    };
     let next = AtomicU64::new(1);
     let loads = (table(), prop::collection::vec(1..most_rows, 1..5), any::<u64>());
     let mut runner = TestRunner::new(RunConfig { cases, failure_persistence: None, ..RunConfig::default() });

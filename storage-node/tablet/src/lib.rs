@@ -29,6 +29,7 @@ mod engine;
 mod error;
 mod keys;
 mod layout;
+mod limits;
 mod load;
 mod memtable;
 mod meta;

@@ -86,7 +86,7 @@ pub fn array(data_type: &DataType, rows: usize, nullable: bool, random: &mut Ran
         DataType::Varbinary => collect::<BinaryViewArray, _>(&nulls, || random.bytes()),
         DataType::Date => collect::<Date32Array, _>(&nulls, || random.integer(-719_528, 2_932_896) as i32),
         DataType::DateTime => collect::<TimestampMicrosecondArray, _>(&nulls, || {
-            random.integer(-62_135_596_800_000_000, 253_402_300_799_999_999) as i64
+            random.integer(-62_135_596_800_000_000, 253_402_207_200_000_000) as i64
         }),
         DataType::Array(item) => {
             let (offsets, items) = offsets(rows, random);

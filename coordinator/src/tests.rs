@@ -19,10 +19,11 @@ use tarn_proto::storage::{
 use tarn_proto::wire::{HeartbeatRequest, Manifest, NodeRole, TabletReport};
 use tarn_proto::{ErrorKind, NodeId, TableSchema, TabletId, TxnId, Version};
 use tarn_raft::CatalogRaft;
+use tarn_scan::WorkerSet;
 
 use crate::engine::CoordinatorEngine;
 use crate::session::Shared;
-use crate::{Members, ReplicatedCatalog};
+use crate::{Config, Coordinator, Members, ReplicatedCatalog, query};
 
 const STORAGE: &str = "127.0.0.1:2";
 
@@ -90,8 +91,10 @@ impl World {
         let (store, stores) = (Arc::new(Tablets::default()), StorePool::default());
         stores.insert(STORAGE, store.clone());
         let members = Arc::new(RwLock::new(members));
-        let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores);
-        let engine = CoordinatorEngine::new(Shared::new(raft.clone(), catalog, members), "secret".into());
+        let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores.clone());
+        let config = Config { data: folder.path().into(), cache_memory_bytes: 16 << 20, ..Config::default() };
+        let planner = query::planner(&config, stores, WorkerSet::default()).await.unwrap();
+        let engine = CoordinatorEngine::new(Shared::new(raft.clone(), catalog, members, planner), "secret".into());
         let client = ClientInfo { user: "root".into(), address: "127.0.0.1:7".into(), protocol: "test" };
         let session = engine.open_session(client).await.unwrap();
         Self { engine, session, store, raft, _folder: folder }
@@ -225,4 +228,35 @@ async fn variables_users_processes_and_nodes() {
     world.ok(&format!("kill {id}")).await;
     assert!(world.refused("show processlist").await.contains("the connection was killed"));
     world.raft.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_serves_clients_joins_its_cluster_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = Config {
+        data: folder.path().into(),
+        listen,
+        flight: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        initial_voters: BTreeMap::from([("1".to_owned(), listen.to_string())]),
+        ..Config::default()
+    };
+    let coordinator = Coordinator::start(config, StorePool::default()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    let told = loop {
+        poll.tick().await;
+        if let Some(member) = coordinator.members().get(NodeId(1)) {
+            break member.flight_address.clone();
+        }
+        assert!(Instant::now() < deadline, "no heartbeat: {:?}", coordinator.ready());
+    };
+    assert_eq!(told, coordinator.flight_address());
+    assert_eq!(coordinator.ready(), Ok(()));
+    let answering = tokio::net::TcpStream::connect(coordinator.flight_address()).await;
+    assert!(answering.is_ok(), "{answering:?}");
+    drop(answering);
+    let address = coordinator.flight_address().to_owned();
+    coordinator.shutdown().await;
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err(), "nobody listens any more");
 }

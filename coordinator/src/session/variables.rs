@@ -66,13 +66,8 @@ impl Variables {
         limits.into_iter().filter(|name| self.changed.contains_key(name)).map(|name| self.number(name)).find(|n| *n > 0)
     }
 
-    /// Whether a switch is on.
-    pub fn is_on(&self, name: &str) -> bool {
-        self.get(name) == Some("true")
-    }
-
     /// A variable that is a whole number; 0 if it is none.
-    pub fn number(&self, name: &str) -> u64 {
+    fn number(&self, name: &str) -> u64 {
         self.get(name).and_then(|v| v.parse().ok()).unwrap_or_default()
     }
 }

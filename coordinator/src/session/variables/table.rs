@@ -46,8 +46,8 @@ const fn number(name: &'static str, default: &'static str, min: i64, max: i64) -
 /// Timeouts are at most three days.
 const MAX_SECONDS: i64 = 259_200;
 
-/// All of them, by name. Tarn obeys `query_timeout`, `insert_timeout`, `query_mem_limit`, `exec_mem_limit`, `time_zone`,
-/// `pipeline_dop` and `enable_spill`; the others are there because clients set and read them.
+/// All of them, by name. Tarn obeys `query_timeout`, `insert_timeout`, `query_mem_limit`, `exec_mem_limit` and
+/// `time_zone`; the others are there because clients set and read them.
 pub const VARIABLES: &[Known] = &[
     switch("auto_generate_ctas_column", "true"),
     number("auto_increment_increment", "1", 1, 65_535),

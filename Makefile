@@ -12,7 +12,7 @@ help:
 	@echo "make demo   installs what is missing, builds, starts a cluster, loads the Star Schema Benchmark, runs its queries"
 	@echo "make test   everything that CI runs: Rust tests, then real clients, S3, faults, answers against DuckDB"
 	@echo "make build  the server and client: $(CARGO_TARGET_DIR)/release/tarn"
-	@echo "make check  formatting, lints, dependency arrows; reads only"
+	@echo "make check  formatting and lints; reads only"
 	@echo "make fix    formats, and applies what lints suggest"
 	@echo "make bench  measures against DuckDB and DataFusion; takes long"
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{Instrument, error, info_span};
 
 /// Starts `future` as a task. The caller owns it through the handle; a panic is logged under `name` before the handle
@@ -22,6 +22,23 @@ where
         }
         .instrument(info_span!("task", name)),
     )
+}
+
+/// Starts `future` as a task of `set`, like [`spawn`]. Dropping the set aborts it.
+pub fn spawn_in<F>(set: &mut JoinSet<F::Output>, name: &'static str, future: F)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let guard = PanicReport(name);
+    set.spawn(
+        async move {
+            let output = future.await;
+            std::mem::forget(guard);
+            output
+        }
+        .instrument(info_span!("task", name)),
+    );
 }
 
 /// Dropped in a panic, forgotten otherwise.

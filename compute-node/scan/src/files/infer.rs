@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use arrow::datatypes::{DataType as ArrowType, Field};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use tarn_proto::DataType;
 
@@ -63,7 +63,7 @@ pub(super) async fn infer(
         Format::Parquet => None,
         _ => Some(text_options(access, options, files).await?),
     };
-    let looks = chosen.iter().map(|file| look(access, options, text.as_ref(), file));
+    let looks: Vec<_> = chosen.iter().map(|file| look(access, options, text.as_ref(), file).boxed()).collect();
     let seen: Vec<Seen> = futures::stream::iter(looks).buffered(CONCURRENT_SAMPLES).try_collect().await?;
     if let Some(text) = &mut text {
         text.whole |= seen.iter().any(|seen| seen.whole);

@@ -1,6 +1,6 @@
 //! From patterns to files, one level at a time: only folders that can hold a match are listed.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::{Path, PathPart};
 use object_store::{ObjectMeta, ObjectStoreExt};
 
@@ -22,7 +22,8 @@ pub(super) async fn list(access: &Access, location: &Location) -> Result<Vec<Obj
         bases = if is_pattern(segment) {
             pattern = true;
             let matcher = Pattern::new(segment);
-            let found = futures::stream::iter(bases.iter().map(|base| list_folder(access, location, base)))
+            let listings: Vec<_> = bases.iter().map(|base| list_folder(access, location, base).boxed()).collect();
+            let found = futures::stream::iter(listings)
                 .buffered(CONCURRENT_REQUESTS)
                 .try_collect::<Vec<_>>()
                 .await?;
@@ -34,16 +35,16 @@ pub(super) async fn list(access: &Access, location: &Location) -> Result<Vec<Obj
     }
     let mut files = if is_pattern(last) {
         let matcher = Pattern::new(last);
-        let found = futures::stream::iter(bases.iter().map(|base| list_folder(access, location, base)))
-            .buffered(CONCURRENT_REQUESTS)
-            .try_collect::<Vec<_>>()
-            .await?;
+        let listings: Vec<_> = bases.iter().map(|base| list_folder(access, location, base).boxed()).collect();
+        let found =
+            futures::stream::iter(listings).buffered(CONCURRENT_REQUESTS).try_collect::<Vec<_>>().await?;
         let objects = found.into_iter().flat_map(|found| found.1);
         let matching = |meta: &ObjectMeta| meta.location.filename().is_some_and(|name| matcher.matches(name));
         objects.filter(|meta| meta.size > 0 && matching(meta)).collect()
     } else {
         let paths = bases.iter().map(|base| child(base, last, location)).collect::<Result<Vec<_>, _>>()?;
-        let heads = futures::stream::iter(paths.iter().map(|path| head(access, location, path)));
+        let heads: Vec<_> = paths.iter().map(|path| head(access, location, path).boxed()).collect();
+        let heads = futures::stream::iter(heads);
         heads.buffered(CONCURRENT_REQUESTS).try_filter_map(|found| async { Ok(found) }).try_collect::<Vec<_>>().await?
     };
     if files.is_empty() && !is_pattern(last) && !pattern {

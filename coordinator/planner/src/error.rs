@@ -1,0 +1,150 @@
+//! Why a query cannot be planned or run.
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use tarn_proto::ErrorKind;
+use tarn_scan::files::FilesError;
+use tarn_sql::ParseError;
+
+/// A query that cannot be planned, or that failed while it ran.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text of a query or a view.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// An unqualified name and no current database.
+    #[error("no database is selected to look for `{table}` in: write `database.{table}` or USE a database first")]
+    NoDatabase {
+        /// The name as written.
+        table: String,
+    },
+    /// A name of a catalog that does not exist.
+    #[error("unknown catalog `{0}`: SHOW CATALOGS lists them")]
+    UnknownCatalog(String),
+    /// A name of a database that does not exist.
+    #[error("unknown database `{0}`: SHOW DATABASES lists them")]
+    UnknownDatabase(String),
+    /// A name of a table or view that does not exist.
+    #[error("unknown table `{0}`: SHOW TABLES lists the database's")]
+    UnknownTable(String),
+    /// A view whose query cannot be planned any more, or that contains itself.
+    #[error("view `{view}`: {source}")]
+    View {
+        /// `database.view`.
+        view: String,
+        /// What is wrong with its query.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A view that reads itself, through others.
+    #[error("it reads itself through more than {0} views")]
+    ViewDepth(usize),
+    /// More or fewer parameters than given.
+    #[error("the statement has {expected} parameters, {given} were given")]
+    Parameters {
+        /// Parameters in the statement.
+        expected: usize,
+        /// Values given.
+        given: usize,
+    },
+    /// Files that cannot be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The engine's own error.
+    #[error("{}", describe(.0))]
+    Engine(#[from] DataFusionError),
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// What the caller must do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownDatabase(_) | Self::UnknownTable(_) | Self::UnknownCatalog(_) => ErrorKind::NotFound,
+            Self::Parse(_) | Self::NoDatabase { .. } | Self::ViewDepth(_) | Self::Parameters { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::View { source, .. } => source.kind(),
+            Self::Files(error) => error.kind(),
+            Self::Engine(error) => kind(error),
+        }
+    }
+}
+
+/// The kind of an engine's error. What a scan or another component reported keeps its own kind.
+pub fn kind(error: &DataFusionError) -> ErrorKind {
+    match error.find_root() {
+        DataFusionError::External(cause) => {
+            if let Some(error) = cause.downcast_ref::<Error>() {
+                error.kind()
+            } else if let Some(error) = cause.downcast_ref::<tarn_scan::Error>() {
+                error.kind()
+            } else if let Some(error) = cause.downcast_ref::<tarn_scan::files::FilesError>() {
+                error.kind()
+            } else {
+                ErrorKind::Internal
+            }
+        }
+        DataFusionError::ResourcesExhausted(_) => ErrorKind::Exhausted,
+        DataFusionError::SQL(..)
+        | DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Configuration(_)
+        | DataFusionError::Execution(_)
+        | DataFusionError::ArrowError(..) => ErrorKind::Invalid,
+        DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// Whether a tablet was compacted while it was read, so that the query only has to be run again.
+pub fn is_superseded(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::External(cause) => {
+            matches!(cause.downcast_ref(), Some(tarn_scan::Error::Superseded { .. }))
+        }
+        _ => false,
+    }
+}
+
+/// The engine's message without the names of its layers, and with the place in the text where it is known.
+fn describe(error: &DataFusionError) -> String {
+    let root = error.find_root();
+    let message = match root {
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                let mut names: Vec<String> = valid_fields.iter().map(|f| f.name.clone()).collect();
+                names.dedup();
+                let listed = names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+                let more = if names.len() > 20 { ", .." } else { "" };
+                format!("unknown column `{}`: columns are {listed}{more}", field.quoted_flat_name().replace('"', ""))
+            }
+            other => other.to_string(),
+        },
+        DataFusionError::Plan(text)
+        | DataFusionError::Execution(text)
+        | DataFusionError::ResourcesExhausted(text)
+        | DataFusionError::NotImplemented(text)
+        | DataFusionError::Configuration(text) => text.clone(),
+        DataFusionError::External(cause) => tarn_proto::error::chain(cause.as_ref()),
+        other => other.strip_backtrace(),
+    };
+    let place = place(error).map(|(line, column)| format!(" at line {line}, column {column}")).unwrap_or_default();
+    format!("{}{place}", message.trim_end())
+}
+
+fn place(error: &DataFusionError) -> Option<(u64, u64)> {
+    match error {
+        DataFusionError::Diagnostic(diagnostic, _) => {
+            let span = diagnostic.span?;
+            Some((span.start.line, span.start.column))
+        }
+        DataFusionError::Context(_, inner) => place(inner),
+        DataFusionError::Shared(inner) => place(inner),
+        DataFusionError::Collection(errors) => errors.first().and_then(place),
+        _ => None,
+    }
+}

@@ -1,0 +1,24 @@
+//! Queries over a catalog snapshot to physical plans.
+//!
+//! ```text
+//!  ast::Query ── references: FILES() and `?` ──► DataFusion's SQL planner ──► LogicalPlan
+//!                                                    │ relations: databases, tables, views of one catalog snapshot
+//!  LogicalPlan ── optimizer ── tablets: which partitions and buckets (prune) ──► tarn_scan's leaf
+//!              ── physical optimizer ── distributed: stages and tasks over the compute nodes ──► QueryPlan
+//! ```
+//!
+//! A plan holds ids and versions of tablets, never file lists. Nothing here runs a statement: the coordinator does.
+
+pub mod distributed;
+mod error;
+mod operators;
+mod planner;
+mod prune;
+mod references;
+mod relations;
+mod scalar;
+mod tablets;
+
+pub use error::{Error, Result, is_superseded, kind};
+pub use planner::{CATALOG, Planner, PlannerConfig, Prepared, QueryContext, QueryPlan};
+pub use scalar::scalar_of;

@@ -1,0 +1,45 @@
+//! Operators that mean something else here than in DataFusion.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result};
+use datafusion::functions::core::expr_fn::nullif;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, cast, lit};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+/// `/` of integers is a DOUBLE, and dividing by zero is NULL, as in MySQL and StarRocks.
+#[derive(Debug)]
+pub(crate) struct Division;
+
+impl ExprPlanner for Division {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = expr;
+        match op {
+            BinaryOperator::Divide => {
+                let integers = is_integer(&left, schema) && is_integer(&right, schema);
+                let left = if integers { cast(left, DataType::Float64) } else { left };
+                Ok(PlannerResult::Planned(left / unless_zero(right)))
+            }
+            BinaryOperator::Modulo => Ok(PlannerResult::Planned(left % unless_zero(right))),
+            BinaryOperator::MyIntegerDivide => {
+                let quotient = cast(left, DataType::Int64) / unless_zero(cast(right, DataType::Int64));
+                Ok(PlannerResult::Planned(quotient))
+            }
+            op => Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
+        }
+    }
+}
+
+fn is_integer(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|t| t.is_integer() || matches!(t, DataType::Decimal128(_, 0)) || t.is_null())
+}
+
+/// The divisor, NULL where it is zero. A constant that is not zero stays as it is.
+fn unless_zero(divisor: Expr) -> Expr {
+    match &divisor {
+        Expr::Literal(value, _) if value.cast_to(&DataType::Float64).is_ok_and(|v| v != datafusion::common::ScalarValue::Float64(Some(0.0))) => {
+            divisor
+        }
+        _ => nullif(divisor, lit(0)),
+    }
+}

@@ -31,6 +31,10 @@ pub struct Config {
     /// The first voters, id to `host:port`, equal on each of them and with this coordinator among them. Empty: this
     /// coordinator waits until an operator adds it to a cluster. Only looked at when `data` is new.
     pub initial_voters: BTreeMap<String, String>,
+    /// Memory for pieces of segments that queries without compute nodes read, in bytes.
+    pub cache_memory_bytes: u64,
+    /// What queries may spill to `data`, in bytes.
+    pub spill_limit_bytes: u64,
     /// Log entries between two catalog snapshots.
     pub snapshot_every: u64,
     /// How long a finished load's label is remembered, in seconds (StarRocks' `label_keep_max_second`).
@@ -50,6 +54,8 @@ impl Default for Config {
             tls_key: None,
             root_password: String::new(),
             initial_voters: BTreeMap::new(),
+            cache_memory_bytes: 2 << 30,
+            spill_limit_bytes: 100 << 30,
             snapshot_every: 10_000,
             label_retention_secs: 259_200,
         }

@@ -20,6 +20,9 @@ pub enum Error {
     Tls { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Raft(#[from] tarn_raft::Error),
+    /// The query engine cannot start: the cache or the spill directory.
+    #[error("the query engine cannot start: {0}")]
+    Engine(String),
     #[error("the contract descriptors are damaged")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -31,7 +34,7 @@ impl Error {
             Self::VoterId(_) | Self::HalfTls | Self::Tls { .. } => ErrorKind::Invalid,
             Self::Listen { .. } => ErrorKind::Unavailable,
             Self::Raft(e) => e.kind(),
-            Self::Reflection(_) => ErrorKind::Internal,
+            Self::Engine(_) | Self::Reflection(_) => ErrorKind::Internal,
         }
     }
 }

@@ -1,15 +1,38 @@
-//! Loads: `INSERT` and bulk ingest.
+//! Loads: `INSERT` and bulk ingest, each one transaction under a label.
+//!
+//! ```text
+//!  columns   source columns to the table's: by position or name, defaults, DEFAULT in VALUES
+//!  here      label ──► plan ──► one writer per stream of rows: coerce, route, send ──► commit ──► visible
+//! ```
+
+mod columns;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream_partitioned};
+use futures::{Stream, StreamExt, TryStreamExt};
 use tarn_catalog::Table;
 use tarn_gateway::engine::{BatchStream, EngineError, Outcome, Result};
-use tarn_proto::ErrorKind;
+use tarn_ingest::coerce::{self, coerce};
+use tarn_ingest::load::{Begun, Request};
+use tarn_ingest::{Load, TabletSink};
+use tarn_planner::QueryPlan;
+use tarn_proto::{ErrorKind, task};
 use tarn_sql::Insert;
+use tokio::task::JoinSet;
 
+pub(crate) use columns::source_query;
+
+use crate::query::{planner_error, planning, run_error};
 use crate::session::SessionContext;
+use columns::Columns;
+
+/// Longest wait for a committed load to be visible.
+const VISIBLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Where a bulk ingest's rows go.
 #[derive(Clone, Debug)]
@@ -20,16 +43,204 @@ pub struct IngestTarget {
     pub label: Option<String>,
 }
 
-fn unavailable<T>() -> Result<T> {
-    Err(EngineError { kind: ErrorKind::Invalid, message: "loads are not available yet".to_owned() })
-}
-
 /// Runs an `INSERT`. Ends by itself when [`SessionContext::interrupted`] does.
-pub async fn run(_: &SessionContext, _: &Insert, _: Option<&RecordBatch>) -> Result<Outcome> {
-    unavailable()
+pub async fn run(context: &SessionContext, insert: &Insert, parameters: Option<&RecordBatch>) -> Result<Outcome> {
+    let table = context.table(&insert.table)?;
+    columns::check(insert)?;
+    let query = source_query(&table, insert)?;
+    let label = insert.label.as_ref().map(|l| l.text.clone());
+    let load = match begin(context, &table, label).await? {
+        Begun::New(load) => load,
+        Begun::Repeated(outcome) => return Ok(affected(outcome)),
+    };
+    let written = tokio::select! {
+        biased;
+        error = context.interrupted() => Err(error),
+        written = async {
+            let plan = context.shared.planner.plan(&query, planning(context), parameters).await.map_err(planner_error)?;
+            let columns = Columns::by_position(&table, insert, &plan.schema())?;
+            context.process.enter("loading");
+            match write_plan(context, load.sink(), &columns, &plan).await {
+                Err(WriteError::Row(error)) => Err(place_in_file(context, &query, &columns, &plan, error).await),
+                Err(WriteError::Other(error)) => Err(error),
+                Ok(()) => Ok(()),
+            }
+        } => written,
+    };
+    Ok(affected(finish(context, load, written).await?))
 }
 
 /// Loads batches as one transaction. Returns rows loaded.
-pub async fn ingest(_: &SessionContext, _: IngestTarget, _: SchemaRef, _: BatchStream) -> Result<u64> {
-    unavailable()
+pub async fn ingest(
+    context: &SessionContext,
+    target: IngestTarget,
+    schema: SchemaRef,
+    batches: BatchStream,
+) -> Result<u64> {
+    let columns = Columns::by_name(&target.table, &schema)?;
+    let load = match begin(context, &target.table, target.label).await? {
+        Begun::New(load) => load,
+        Begun::Repeated(outcome) => return Ok(outcome.rows),
+    };
+    context.process.enter("loading");
+    let written = tokio::select! {
+        biased;
+        error = context.interrupted() => Err(error),
+        written = write_stream(context, load.sink(), &columns, batches) => written.map_err(EngineError::from),
+    };
+    Ok(finish(context, load, written).await?.rows)
+}
+
+async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -> Result<Begun> {
+    let left = context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let request = Request {
+        database: table.database,
+        table: table.id,
+        label,
+        owner: context.shared.load_owner()?,
+        timeout: left.unwrap_or(Duration::MAX),
+    };
+    let catalog = Arc::new(context.shared.catalog.clone());
+    Load::begin(catalog, context.shared.catalog.stores().clone(), request).await.map_err(load_error)
+}
+
+/// Commits what was written, or gives the load up.
+async fn finish(context: &SessionContext, load: Box<Load>, written: Result<()>) -> Result<tarn_ingest::Outcome> {
+    match written {
+        Ok(()) => {
+            context.process.enter("committing");
+            load.commit(VISIBLE_WAIT).await.map_err(load_error)
+        }
+        Err(error) => {
+            load.abort(&error.message).await;
+            Err(error)
+        }
+    }
+}
+
+fn affected(outcome: tarn_ingest::Outcome) -> Outcome {
+    let tarn_ingest::Outcome { txn, label, status, rows, repeated } = outcome;
+    let repeated = if repeated { ", 'repeated':'true'" } else { "" };
+    Outcome::Affected {
+        rows: Some(rows),
+        message: format!("{{'label':'{label}', 'status':'{status}', 'txnId':'{}'{repeated}}}", txn.get()),
+    }
+}
+
+/// Why rows could not be written.
+enum WriteError {
+    /// One row is wrong.
+    Row(coerce::RowError),
+    Other(EngineError),
+}
+
+impl From<WriteError> for EngineError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Row(error) => Self { kind: ErrorKind::Invalid, message: error.to_string() },
+            WriteError::Other(error) => error,
+        }
+    }
+}
+
+impl From<EngineError> for WriteError {
+    fn from(error: EngineError) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn load_error(error: tarn_ingest::Error) -> EngineError {
+    EngineError { kind: error.kind(), message: tarn_proto::error::chain(&error) }
+}
+
+/// Runs the plan, each of its partitions as a task that writes what it returns.
+async fn write_plan(
+    context: &SessionContext,
+    sink: &Arc<TabletSink>,
+    columns: &Columns,
+    plan: &QueryPlan,
+) -> std::result::Result<(), WriteError> {
+    let streams =
+        execute_stream_partitioned(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;
+    debug_assert_eq!(streams.len(), plan.physical.output_partitioning().partition_count());
+    // Dropping the set, as when the load is interrupted, aborts its tasks.
+    let mut writers = JoinSet::new();
+    for stream in streams {
+        let (context, sink, columns) = (context.clone(), sink.clone(), columns.clone());
+        let rows = stream.map_err(run_error);
+        task::spawn_in(&mut writers, "insert", async move { write_stream(&context, &sink, &columns, rows).await });
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended.map_err(|_| EngineError { kind: ErrorKind::Internal, message: "a writer failed".to_owned() })??;
+    }
+    Ok(())
+}
+
+/// Brings the rows of one stream to their tablets.
+async fn write_stream(
+    context: &SessionContext,
+    sink: &Arc<TabletSink>,
+    columns: &Columns,
+    rows: impl Stream<Item = Result<RecordBatch>>,
+) -> std::result::Result<(), WriteError> {
+    let mut router = sink.router().map_err(load_error)?;
+    let next = AtomicU64::new(1);
+    let mut rows = std::pin::pin!(rows);
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let first = next.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        let coerced = coerce_batch(columns, &batch, first)?;
+        sink.write(&mut router, &coerced, first).await.map_err(load_error)?;
+        context.process.progress(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+    }
+    Ok(())
+}
+
+fn coerce_batch(columns: &Columns, batch: &RecordBatch, first: u64) -> std::result::Result<RecordBatch, WriteError> {
+    let arranged = columns.arrange(batch)?;
+    coerce(&arranged, columns.schema(), first).map_err(|error| match error {
+        coerce::Error::Row(error) => WriteError::Row(error),
+        other => WriteError::Other(EngineError { kind: ErrorKind::Invalid, message: other.to_string() }),
+    })
+}
+
+/// Finds the refused row again, file by file in order, to name the file and the row in it. Rows of parallel readers have
+/// no numbers of their own.
+async fn place_in_file(
+    context: &SessionContext,
+    query: &tarn_sql::ast::Query,
+    columns: &Columns,
+    plan: &QueryPlan,
+    error: coerce::RowError,
+) -> EngineError {
+    let [files] = plan.files.as_slice() else { return WriteError::Row(error).into() };
+    for (index, file) in files.files().iter().enumerate() {
+        let mut planning = planning(context);
+        planning.only_file = Some(index);
+        planning.distributed = false;
+        let Ok(plan) = context.shared.planner.plan(query, planning, None).await else { break };
+        let Ok(stream) = datafusion::physical_plan::execute_stream(plan.physical, plan.task) else { break };
+        match first_refused(columns, stream).await {
+            Some(refused) => {
+                let refused = coerce::RowError { file: Some(files.display(file)), ..refused };
+                return WriteError::Row(refused).into();
+            }
+            None => {}
+        }
+    }
+    WriteError::Row(error).into()
+}
+
+async fn first_refused(
+    columns: &Columns,
+    mut rows: datafusion::execution::SendableRecordBatchStream,
+) -> Option<coerce::RowError> {
+    let mut first = 1;
+    while let Some(Ok(batch)) = rows.next().await {
+        if let Err(WriteError::Row(error)) = coerce_batch(columns, &batch, first) {
+            return Some(error);
+        }
+        first += batch.num_rows() as u64;
+    }
+    None
 }

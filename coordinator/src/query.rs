@@ -1,48 +1,239 @@
-//! Queries: planning, running, explaining.
+//! Queries: planning, running, running again when a compute node is lost, explaining.
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray};
+use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use tarn_gateway::engine::{EngineError, Outcome, Prepared, Result};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::physical_plan::execute_stream;
+use futures::StreamExt;
+use tarn_gateway::engine::{BatchStream, EngineError, Outcome, Prepared, Result};
+use tarn_planner::distributed::{explain as explain_plan, explain_analyze, lost_worker};
+use tarn_planner::{Planner, PlannerConfig, QueryContext, QueryPlan};
+use tarn_proto::storage::StorePool;
 use tarn_proto::{DataType, ErrorKind};
+use tarn_scan::files::{FilesOptions, resolve};
+use tarn_scan::{CacheConfig, ScanContext, WorkerSet};
 use tarn_sql::{Statement, ast};
+use tracing::{Instrument, info_span, warn};
 
 use crate::session::SessionContext;
+use crate::{Config, Error};
 
-/// Plans and runs queries for all sessions.
-#[derive(Clone, Debug, Default)]
-pub struct Planner;
+/// Runs of a query whose compute nodes are lost before its first row went out.
+const ATTEMPTS: usize = 3;
 
-fn unavailable<T>() -> Result<T> {
-    Err(EngineError { kind: ErrorKind::Invalid, message: "queries are not available yet".to_owned() })
+/// Memory that a query may hold in the coordinator unless `query_mem_limit` says otherwise, in bytes.
+const QUERY_MEMORY: u64 = 2 << 30;
+
+/// The column of `EXPLAIN`, named as StarRocks names it.
+const EXPLAIN_COLUMN: &str = "Explain String";
+
+/// The planner of a coordinator, which runs what is not worth a compute node, and everything if there is none.
+pub(crate) async fn planner(
+    config: &Config,
+    stores: StorePool,
+    workers: WorkerSet,
+) -> std::result::Result<Arc<Planner>, Error> {
+    let cache = CacheConfig { memory_bytes: config.cache_memory_bytes, ..CacheConfig::default() };
+    let scans = ScanContext::new(stores, cache).await.map_err(|e| Error::Engine(tarn_proto::error::chain(&e)))?;
+    let spill = config.data.join("spill");
+    let disk = std::fs::create_dir_all(&spill).map_err(DataFusionError::from).and_then(|()| {
+        DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![spill]))
+            .with_max_temp_directory_size(config.spill_limit_bytes)
+            .build()
+    });
+    let spill = Arc::new(disk.map_err(|e| Error::Engine(e.strip_backtrace()))?);
+    let target_partitions = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    Planner::new(scans, workers, PlannerConfig { target_partitions, spill })
+        .map_err(|e| Error::Engine(tarn_proto::error::chain(&e)))
+}
+
+/// What a statement's queries are planned against.
+pub(crate) fn planning(context: &SessionContext) -> QueryContext {
+    let limit = context.variables.query_mem_limit().unwrap_or(QUERY_MEMORY);
+    QueryContext {
+        catalog: context.catalog.clone(),
+        database: context.database.clone(),
+        query_id: context.query_id().to_owned(),
+        memory_limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        time_zone: context.variables.get("time_zone").unwrap_or("UTC").to_owned(),
+        distributed: true,
+        collect_metrics: false,
+        only_file: None,
+        without: Vec::new(),
+    }
+}
+
+/// The planner's error as the client's.
+pub(crate) fn planner_error(error: tarn_planner::Error) -> EngineError {
+    EngineError { kind: error.kind(), message: tarn_proto::error::chain(&error) }
+}
+
+/// An error of a running query as the client's.
+pub(crate) fn run_error(error: DataFusionError) -> EngineError {
+    match lost_worker(&error) {
+        Some(node) => EngineError {
+            kind: ErrorKind::Unavailable,
+            message: format!("compute node {node} was lost while the query ran: run it again"),
+        },
+        None => planner_error(error.into()),
+    }
 }
 
 /// Runs a query.
-pub async fn run(_: &SessionContext, _: &ast::Query, _: Option<&RecordBatch>) -> Result<Outcome> {
-    unavailable()
+pub async fn run(context: &SessionContext, query: &ast::Query, parameters: Option<&RecordBatch>) -> Result<Outcome> {
+    let span = info_span!("query", id = context.query_id());
+    let (schema, rows) = first_rows(context, query, parameters).instrument(span.clone()).await?;
+    let batches = rows.map(move |batch| {
+        let _entered = span.enter();
+        batch.map_err(run_error)
+    });
+    Ok(Outcome::Rows { query_id: context.query_id().to_owned(), schema, batches: Box::pin(batches) as BatchStream })
+}
+
+type Rows = futures::stream::BoxStream<'static, std::result::Result<RecordBatch, DataFusionError>>;
+
+/// Starts the query and waits for its first batch. Until that is there, a lost compute node is left out and the query
+/// runs again.
+async fn first_rows(
+    context: &SessionContext,
+    query: &ast::Query,
+    parameters: Option<&RecordBatch>,
+) -> Result<(SchemaRef, Rows)> {
+    let mut planning = planning(context);
+    for attempt in 1.. {
+        let plan = context.shared.planner.plan(query, planning.clone(), parameters).await.map_err(planner_error)?;
+        context.process.enter("running");
+        let schema = plan.schema();
+        let mut rows = execute_stream(plan.physical, plan.task).map_err(run_error)?;
+        match rows.next().await {
+            None => return Ok((schema, futures::stream::empty().boxed())),
+            Some(Ok(first)) => {
+                let first = futures::stream::once(async move { Ok(first) });
+                return Ok((schema, first.chain(rows).boxed()));
+            }
+            Some(Err(error)) if attempt < ATTEMPTS => match lost_worker(&error) {
+                Some(node) => {
+                    warn!(%node, attempt, "compute node lost before the first row; the query runs again without it");
+                    planning.without.push(node);
+                }
+                None if tarn_planner::is_superseded(&error) => {}
+                None => return Err(run_error(error)),
+            },
+            Some(Err(error)) => return Err(run_error(error)),
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
 /// Plans a query or an `INSERT` without running it.
-pub async fn prepare(_: &SessionContext, _: &Statement) -> Result<Prepared> {
-    unavailable()
+pub async fn prepare(context: &SessionContext, statement: &Statement) -> Result<Prepared> {
+    let planner = &context.shared.planner;
+    match statement {
+        Statement::Query(query) => {
+            let prepared = planner.prepare(query, planning(context)).await.map_err(planner_error)?;
+            Ok(Prepared { schema: prepared.schema, parameters: prepared.parameters, returns_rows: true })
+        }
+        Statement::Insert(insert) => {
+            let target = context.table(&insert.table)?;
+            let source = crate::insert::source_query(&target, insert)?;
+            let prepared = planner.prepare(&source, planning(context)).await.map_err(planner_error)?;
+            let schema = Arc::new(Schema::empty());
+            Ok(Prepared { schema, parameters: prepared.parameters, returns_rows: false })
+        }
+        Statement::Explain { statement, .. } => {
+            let inner = Box::pin(prepare(context, statement)).await?;
+            Ok(Prepared { schema: explain_schema(), parameters: inner.parameters, returns_rows: true })
+        }
+        _ => Err(EngineError {
+            kind: ErrorKind::Invalid,
+            message: "EXPLAIN takes a query or an INSERT".to_owned(),
+        }),
+    }
 }
 
-/// Explains a query or an `INSERT`.
+/// Explains a query or an `INSERT`. With `analyze` a query is run, its rows are counted and dropped.
 pub async fn explain(
-    _: &SessionContext,
-    _analyze: bool,
-    _verbose: bool,
-    _: &Statement,
-    _: Option<&RecordBatch>,
+    context: &SessionContext,
+    analyze: bool,
+    verbose: bool,
+    statement: &Statement,
+    parameters: Option<&RecordBatch>,
 ) -> Result<Outcome> {
-    unavailable()
+    let (query, head) = match statement {
+        Statement::Query(query) => (query.as_ref().clone(), None),
+        Statement::Insert(insert) if !analyze => {
+            let target = context.table(&insert.table)?;
+            let sink = format!("TabletSink: table={}, one transaction", target.name);
+            (crate::insert::source_query(&target, insert)?, Some(sink))
+        }
+        Statement::Insert(_) => {
+            let message = "EXPLAIN ANALYZE would load the rows: explain the INSERT, or analyze its SELECT".to_owned();
+            return Err(EngineError { kind: ErrorKind::Invalid, message });
+        }
+        _ => {
+            let message = "EXPLAIN takes a query or an INSERT".to_owned();
+            return Err(EngineError { kind: ErrorKind::Invalid, message });
+        }
+    };
+    let mut planning = planning(context);
+    planning.collect_metrics = analyze;
+    let plan = context.shared.planner.plan(&query, planning, parameters).await.map_err(planner_error)?;
+    let mut lines: Vec<String> = head.into_iter().collect();
+    if verbose {
+        lines.extend(plan.logical.display_indent().to_string().lines().map(str::to_owned));
+        lines.push(String::new());
+    }
+    let text = if analyze {
+        let (rows, elapsed) = drain(context, &plan).await?;
+        lines.push(format!("query {}: {rows} rows in {:.3} s", context.query_id(), elapsed.as_secs_f64()));
+        explain_analyze(plan.physical, verbose).await.map_err(run_error)?
+    } else {
+        explain_plan(plan.physical.as_ref())
+    };
+    lines.extend(text.lines().map(str::to_owned));
+    let column = StringArray::from(lines);
+    let batch = RecordBatch::try_new(explain_schema(), vec![Arc::new(column)])
+        .map_err(|e| EngineError { kind: ErrorKind::Internal, message: e.to_string() })?;
+    Ok(crate::session::rows(context.clone(), batch))
+}
+
+fn explain_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(EXPLAIN_COLUMN, ArrowType::Utf8, false)]))
+}
+
+async fn drain(context: &SessionContext, plan: &QueryPlan) -> Result<(u64, std::time::Duration)> {
+    let started = std::time::Instant::now();
+    context.process.enter("running");
+    let mut rows: SendableRecordBatchStream =
+        execute_stream(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;
+    let mut count = 0;
+    while let Some(batch) = rows.next().await {
+        count += batch.map_err(run_error)?.num_rows() as u64;
+    }
+    Ok((count, started.elapsed()))
 }
 
 /// The value of a constant expression in a type.
-pub async fn constant(_: &ast::Expr, _: &DataType, _: &SessionContext) -> Result<ScalarValue> {
-    unavailable()
+pub async fn constant(expr: &ast::Expr, data_type: &DataType, context: &SessionContext) -> Result<ScalarValue> {
+    let value = context.shared.planner.constant(expr, planning(context)).await.map_err(planner_error)?;
+    value.cast_to(&data_type.to_arrow()).map_err(|_| EngineError {
+        kind: ErrorKind::Invalid,
+        message: format!("{value} is not a value of {data_type}"),
+    })
 }
 
 /// The columns that `FILES` with these properties has: name, type, nullable.
-pub async fn describe_files(_: &SessionContext, _: &[(String, String)]) -> Result<Vec<(String, DataType, bool)>> {
-    unavailable()
+pub async fn describe_files(
+    _: &SessionContext,
+    properties: &[(String, String)],
+) -> Result<Vec<(String, DataType, bool)>> {
+    let error = |e: tarn_scan::files::FilesError| planner_error(e.into());
+    let options = FilesOptions::parse(properties).map_err(error)?;
+    Ok(resolve(&options).await.map_err(error)?.describe())
 }

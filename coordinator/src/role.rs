@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tarn_catalog::Operation;
@@ -15,6 +15,7 @@ use tarn_proto::wire::admin_service_server::AdminServiceServer;
 use tarn_proto::wire::coordinator_service_server::CoordinatorServiceServer;
 use tarn_proto::wire::{DESCRIPTORS, NodeLoad, NodeRole};
 use tarn_proto::{NodeId, task};
+use tarn_scan::WorkerSet;
 use tarn_raft::{CatalogRaft, MAX_MESSAGE_BYTES};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,6 +27,9 @@ use crate::engine::CoordinatorEngine;
 use crate::services::{Admin, CoordinatorServer};
 use crate::session::Shared;
 use crate::{Config, Error, Members, ReplicatedCatalog, reconcile};
+
+/// Time between two looks at which compute nodes live.
+const WORKERS_REFRESH: Duration = Duration::from_millis(250);
 
 /// Wait between two attempts to name a new cluster, which needs a leader.
 const NAME_RETRY: Duration = Duration::from_millis(500);
@@ -60,7 +64,9 @@ impl Coordinator {
         let members = Arc::new(RwLock::new(Members::default()));
         let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores);
         let cancel = CancellationToken::new();
-        let shared = Shared::new(raft.clone(), catalog.clone(), members.clone());
+        let workers = WorkerSet::default();
+        let planner = crate::query::planner(&config, catalog.stores().clone(), workers.clone()).await?;
+        let shared = Shared::new(raft.clone(), catalog.clone(), members.clone(), planner);
         let mut tasks = vec![serve(listener, &shared, cancel.clone()).await?];
         let flight = serve_clients(flight_listener, shared.clone(), config.root_password, tls);
         tasks.push(task::spawn("coordinator-membership", {
@@ -81,6 +87,7 @@ impl Coordinator {
                 }
             }
         }));
+        tasks.push(task::spawn("workers", follow_workers(shared.clone(), workers, cancel.clone())));
         tasks.push(task::spawn(
             "reconcilers",
             reconcile::while_leading(
@@ -142,6 +149,17 @@ impl Coordinator {
                 error!(%error, "a task of the coordinator failed");
             }
         }
+    }
+}
+
+/// Keeps the set of compute nodes that queries are planned for as membership has it.
+async fn follow_workers(shared: Arc<Shared>, workers: WorkerSet, cancel: CancellationToken) {
+    let mut tick = tokio::time::interval(WORKERS_REFRESH);
+    while cancel.run_until_cancelled(tick.tick()).await.is_some() {
+        let (members, now) = (shared.members.read().clone(), Instant::now());
+        let catalog = shared.raft.catalog();
+        let alive = catalog.compute_nodes().filter(|node| !node.draining && members.is_alive(node.id, now));
+        workers.replace(alive.filter_map(|node| format!("http://{}", node.address).parse().ok()).collect());
     }
 }
 

@@ -24,4 +24,5 @@ pub use context::{INFORMATION_SCHEMA, SessionContext, Shared, check_catalog};
 pub use error::Error;
 pub use kill::{kill, running_elsewhere};
 pub use state::ClientSession;
+pub use supervise::rows;
 pub use variables::Variables;

@@ -44,7 +44,7 @@ pub struct Load {
     catalog: Arc<dyn CatalogClient>,
     txn: TxnId,
     label: String,
-    sink: TabletSink,
+    sink: Arc<TabletSink>,
 }
 
 /// How a load begins.
@@ -68,7 +68,7 @@ impl Load {
         };
         match catalog.propose(operation).await? {
             Response::Begun(txn) => {
-                let sink = TabletSink::new(catalog.clone(), stores, request.table, txn);
+                let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, txn));
                 Ok(Begun::New(Box::new(Self { catalog, txn, label, sink })))
             }
             Response::LabelUsed { txn, state } => {
@@ -84,8 +84,8 @@ impl Load {
         self.txn
     }
 
-    /// Where its rows go.
-    pub const fn sink(&self) -> &TabletSink {
+    /// Where its rows go; shared by the tasks that produce them.
+    pub const fn sink(&self) -> &Arc<TabletSink> {
         &self.sink
     }
 

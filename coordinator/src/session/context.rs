@@ -8,13 +8,13 @@ use tarn_catalog::{Catalog, Database, Operation, Relation, Response, Table};
 use tarn_gateway::engine::EngineError;
 use tarn_gateway::flight::CATALOG;
 use tarn_ingest::CatalogClient;
+use tarn_planner::Planner;
 use tarn_proto::{ErrorKind, NodeId};
 use tarn_raft::CatalogRaft;
 use tarn_sql::ObjectName;
 
 use super::{Error, Variables};
 use crate::processes::{Process, Processes};
-use crate::query::Planner;
 use crate::{Members, ReplicatedCatalog};
 
 /// What all sessions of a coordinator share.
@@ -30,21 +30,26 @@ pub struct Shared {
     /// What runs here.
     pub processes: Processes,
     /// Plans and runs queries.
-    pub planner: Planner,
+    pub planner: Arc<Planner>,
     /// The start of this process, as its heartbeats tell it. Set once it has registered.
     pub incarnation: OnceLock<String>,
 }
 
 impl Shared {
     /// What the sessions of the coordinator of `raft` share.
-    pub fn new(raft: CatalogRaft, catalog: ReplicatedCatalog, members: Arc<RwLock<Members>>) -> Arc<Self> {
+    pub fn new(
+        raft: CatalogRaft,
+        catalog: ReplicatedCatalog,
+        members: Arc<RwLock<Members>>,
+        planner: Arc<Planner>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             node: raft.node_id(),
             raft,
             catalog,
             members,
             processes: Processes::default(),
-            planner: Planner,
+            planner,
             incarnation: OnceLock::new(),
         })
     }

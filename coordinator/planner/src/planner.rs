@@ -27,7 +27,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::operators::Division;
-use crate::references::{number_parameters, replace_files, spell};
+use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
 use crate::distributed::{self, RemoteQuery, WorkerChannels};
 
@@ -289,6 +289,7 @@ impl Planning {
         query: &Query,
     ) -> Result<Vec<(ResolvedTableReference, SchemaRef)>> {
         let mut query = query.clone();
+        without_functions(&mut query);
         spell(&mut query, &[]);
         let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let mut found = Vec::new();

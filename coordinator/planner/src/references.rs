@@ -52,6 +52,22 @@ pub(crate) fn replace_files(query: &mut Query) -> Result<Vec<FilesProperties>> {
     }
 }
 
+/// Takes out calls of table functions, which the catalog does not know, so that what remains names its relations.
+pub(crate) fn without_functions(query: &mut Query) {
+    struct Functions;
+    impl VisitorMut for Functions {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            if let TableFactor::Table { args: Some(_), .. } = factor {
+                *factor = TableFactor::TableFunction { expr: Expr::value(Value::Null), alias: None };
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = query.visit(&mut Functions);
+}
+
 /// Names each `?` by its place among them: `$1`, `$2`, ..
 pub(crate) fn number_parameters(query: &mut Query) {
     struct Places(Vec<(u64, u64)>);
@@ -102,7 +118,7 @@ pub(crate) fn spell(query: &mut Query, relations: &[(ResolvedTableReference, Sch
         }
     }
     let tables: HashSet<&str> = relations.iter().map(|(r, _)| r.table.as_ref()).collect();
-    let mut speller = Speller { own: own.0, columns, tables };
+    let mut speller = Speller { own: own.0, columns, tables, function: false };
     let _ = query.visit(&mut speller);
 }
 
@@ -125,6 +141,8 @@ struct Speller<'a> {
     /// The spelling by lower case; `None` where two tables spell a name differently.
     columns: HashMap<String, Option<&'a str>>,
     tables: HashSet<&'a str>,
+    /// Whether the relation visited next is a table function, whose name is of any case.
+    function: bool,
 }
 
 impl Speller<'_> {
@@ -141,7 +159,15 @@ impl Speller<'_> {
 impl VisitorMut for Speller<'_> {
     type Break = ();
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.function = matches!(factor, TableFactor::Table { args: Some(_), .. });
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
+        if std::mem::take(&mut self.function) {
+            return ControlFlow::Continue(());
+        }
         let own = match name.0.as_slice() {
             [ObjectNamePart::Identifier(only)] => {
                 only.quote_style.is_none() && self.own.contains(&only.value.to_lowercase())

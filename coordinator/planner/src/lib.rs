@@ -11,6 +11,7 @@
 
 pub mod distributed;
 mod error;
+mod give_way;
 mod operators;
 mod planner;
 mod prune;

@@ -26,6 +26,7 @@ use tarn_sql::Statement;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::give_way::GiveWay;
 use crate::operators::Division;
 use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
@@ -134,7 +135,10 @@ impl Planner {
         tarn_functions::register(&mut template)?;
         let mut planners: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(Division)];
         planners.extend(template.expr_planners().iter().cloned());
-        let template = SessionStateBuilder::new_from_existing(template).with_expr_planners(planners).build();
+        let template = SessionStateBuilder::new_from_existing(template)
+            .with_expr_planners(planners)
+            .with_physical_optimizer_rule(Arc::new(GiveWay))
+            .build();
         Ok(Arc::new(Self { template, scans, workers, channels: WorkerChannels::default() }))
     }
 

@@ -160,8 +160,7 @@ async fn write_plan(
     columns: &Columns,
     plan: &QueryPlan,
 ) -> std::result::Result<(), WriteError> {
-    let streams =
-        execute_stream_partitioned(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;
+    let streams = execute_stream_partitioned(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;
     debug_assert_eq!(streams.len(), plan.physical.output_partitioning().partition_count());
     // Dropping the set, as when the load is interrupted, aborts its tasks.
     let mut writers = JoinSet::new();

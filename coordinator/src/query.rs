@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
@@ -63,6 +63,7 @@ pub(crate) fn planning(context: &SessionContext) -> QueryContext {
         memory_limit: usize::try_from(limit).unwrap_or(usize::MAX),
         time_zone: context.variables.get("time_zone").unwrap_or("UTC").to_owned(),
         distributed: true,
+        scan_bytes_per_task: context.variables.scan_bytes_per_task(),
         collect_metrics: false,
         only_file: None,
         without: Vec::new(),
@@ -89,9 +90,10 @@ pub(crate) fn run_error(error: DataFusionError) -> EngineError {
 pub async fn run(context: &SessionContext, query: &ast::Query, parameters: Option<&RecordBatch>) -> Result<Outcome> {
     let span = info_span!("query", id = context.query_id());
     let (schema, rows) = first_rows(context, query, parameters).instrument(span.clone()).await?;
+    let names = schema.clone();
     let batches = rows.map(move |batch| {
         let _entered = span.enter();
-        batch.map_err(run_error)
+        batch.and_then(|batch| relabel(&batch, &names)).map_err(run_error)
     });
     Ok(Outcome::Rows { query_id: context.query_id().to_owned(), schema, batches: Box::pin(batches) as BatchStream })
 }
@@ -131,6 +133,12 @@ async fn first_rows(
     unreachable!("the last attempt returns")
 }
 
+/// The rows under the names of the query's text.
+fn relabel(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<RecordBatch, DataFusionError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)?)
+}
+
 /// Plans a query or an `INSERT` without running it.
 pub async fn prepare(context: &SessionContext, statement: &Statement) -> Result<Prepared> {
     let planner = &context.shared.planner;
@@ -150,10 +158,7 @@ pub async fn prepare(context: &SessionContext, statement: &Statement) -> Result<
             let inner = Box::pin(prepare(context, statement)).await?;
             Ok(Prepared { schema: explain_schema(), parameters: inner.parameters, returns_rows: true })
         }
-        _ => Err(EngineError {
-            kind: ErrorKind::Invalid,
-            message: "EXPLAIN takes a query or an INSERT".to_owned(),
-        }),
+        _ => Err(EngineError { kind: ErrorKind::Invalid, message: "EXPLAIN takes a query or an INSERT".to_owned() }),
     }
 }
 

@@ -133,12 +133,9 @@ def test_a_session_keeps_its_database_and_others_do_not(cluster, database):
 
 
 def test_a_reader_that_leaves_ends_its_query(cluster):
-    connection = cluster.connect()
-    cursor = connection.cursor()
-    cursor.execute("select a.value, b.value from range(0, 100000) a, range(0, 100000) b")
-    cursor.fetchone()
-    cursor.close()
-    connection.close()
+    with cluster.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("select a.value, b.value from range(0, 100000) a, range(0, 100000) b")
+        cursor.fetchone()
 
     def gone():
         return not any("100000" in str(row) for row in cluster.rows("show processlist") if "range(" in str(row))

@@ -114,7 +114,12 @@ impl Cluster {
     pub fn session_on(&self, workers: &WorkerSet, query_id: &str, memory: Option<u64>) -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(3).with_batch_size(1000);
         let builder = SessionStateBuilder::new().with_default_features().with_config(config);
-        let query = RemoteQuery { query_id: query_id.to_owned(), memory_limit_bytes: memory, collect_metrics: true };
+        let query = RemoteQuery {
+            query_id: query_id.to_owned(),
+            memory_limit_bytes: memory,
+            scan_bytes_per_task: tarn_scan::TabletTaskCount::BYTES_PER_TASK,
+            collect_metrics: true,
+        };
         let builder = configure(builder, &self.context, workers, &self.channels, &query).unwrap();
         let session = SessionContext::new_with_state(builder.build());
         for table in &self.tables {

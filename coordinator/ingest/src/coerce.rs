@@ -1,7 +1,7 @@
 //! Source columns to declared columns, strictly: a value that does not fit fails the load and is named.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options};
 use arrow::datatypes::{DataType as ArrowType, Decimal128Type};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -77,32 +77,40 @@ fn coerce_column(array: &ArrayRef, column: &Column, first_row: u64) -> Result<Ar
             problem,
         })
     };
-    let cast = match array.data_type() {
+    let fitted = match array.data_type() {
         t if *t == wanted => array.clone(),
         ArrowType::Null => new_null_array(&wanted, array.len()),
         from => {
-            // `safe` turns what does not fit into NULL, so that the row can be found and named.
-            let options = CastOptions { safe: true, ..CastOptions::default() };
-            let cast = cast_with_options(array, &wanted, &options).map_err(|_| Error::Type {
-                column: column.name.clone(),
-                from: from.clone(),
-                to: column.data_type.clone(),
-            })?;
-            if cast.null_count() != array.logical_null_count()
-                && let Some(row) = (0..array.len()).find(|&row| cast.is_null(row) && !is_null(array, row))
-            {
-                return Err(fail(row, format!("is not a value of {}", column.data_type)));
+            let never =
+                || Error::Type { column: column.name.clone(), from: from.clone(), to: column.data_type.clone() };
+            // Numbers are dates by their digits, `20240229`, not by the days that arrow counts.
+            let digits = (from.is_integer() && wanted.is_temporal()).then(|| cast(array, &ArrowType::Utf8));
+            let digits = digits.transpose()?;
+            let source = digits.as_ref().unwrap_or(array);
+            let unfit = |row| fail(row, format!("is not a value of {}", column.data_type));
+            if wanted.is_nested() {
+                // What does not fit is deep inside: only the cast that fails tells of it.
+                cast_strictly(source, &wanted, never, unfit)?
+            } else {
+                // `safe` turns what does not fit into NULL, so that the row can be found and named.
+                let options = CastOptions { safe: true, ..CastOptions::default() };
+                let fitted = cast_with_options(source, &wanted, &options).map_err(|_| never())?;
+                if fitted.null_count() != array.logical_null_count()
+                    && let Some(row) = (0..array.len()).find(|&row| fitted.is_null(row) && !is_null(array, row))
+                {
+                    return Err(unfit(row));
+                }
+                fitted
             }
-            cast
         }
     };
     if !column.nullable
-        && let Some(row) = (0..cast.len()).find(|&row| cast.is_null(row))
+        && let Some(row) = (0..fitted.len()).find(|&row| fitted.is_null(row))
     {
         return Err(fail(row, "is not allowed: the column is NOT NULL".to_owned()));
     }
     if let Some(max) = column.data_type.max_bytes() {
-        let text = cast.as_string_view();
+        let text = fitted.as_string_view();
         // The length is the lower half of a view, so that no text is touched.
         if let Some(row) = text.views().iter().position(|view| *view as u32 > max)
             && text.is_valid(row)
@@ -113,12 +121,29 @@ fn coerce_column(array: &ArrayRef, column: &Column, first_row: u64) -> Result<Ar
     }
     if let DataType::Decimal(precision, _) = column.data_type {
         let limit = 10i128.pow(u32::from(precision));
-        let values = cast.as_primitive::<Decimal128Type>();
+        let values = fitted.as_primitive::<Decimal128Type>();
         if let Some(row) = (0..values.len()).find(|&row| values.is_valid(row) && values.value(row).abs() >= limit) {
             return Err(fail(row, format!("is out of the range of {}", column.data_type)));
         }
     }
-    Ok(cast)
+    Ok(fitted)
+}
+
+/// Casts where every row fits; otherwise the error is of the first row that does not.
+fn cast_strictly(
+    array: &ArrayRef,
+    wanted: &ArrowType,
+    never: impl Fn() -> Error,
+    row_error: impl Fn(usize) -> Error,
+) -> Result<ArrayRef, Error> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    if !can_cast_types(array.data_type(), wanted) {
+        return Err(never());
+    }
+    cast_with_options(array, wanted, &options).map_err(|_| {
+        let first = (0..array.len()).find(|&row| cast_with_options(&array.slice(row, 1), wanted, &options).is_err());
+        first.map_or_else(never, row_error)
+    })
 }
 
 fn is_null(array: &ArrayRef, row: usize) -> bool {
@@ -129,7 +154,7 @@ fn is_null(array: &ArrayRef, row: usize) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{Int64Array, ListBuilder, StringArray, StringBuilder};
     use arrow::datatypes::{Field, Schema};
     use tarn_proto::{ColumnId, SchemaVersion};
 
@@ -168,6 +193,24 @@ mod tests {
         assert!(one(DataType::Varchar(3), true, Arc::new(StringArray::from(vec!["abc"]))).is_ok());
         let error = one(DataType::Varchar(3), true, Arc::new(StringArray::from(vec!["ab", "äöü"]))).unwrap_err();
         assert_eq!(error.to_string(), "row 12, column `c`: value `äöü` has 6 bytes, more than varchar(3) holds");
+    }
+
+    #[test]
+    fn values_inside_a_list_are_checked() {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        lists.append_value([Some("1"), None]);
+        lists.append_value([Some("x")]);
+        let error = one(DataType::Array(Box::new(DataType::Int)), true, Arc::new(lists.finish())).unwrap_err();
+        assert_eq!(error.to_string(), "row 12, column `c`: value `[x]` is not a value of array<int>");
+    }
+
+    #[test]
+    fn a_number_is_a_date_by_its_digits() {
+        let batch = one(DataType::Date, true, Arc::new(Int64Array::from(vec![20_240_229]))).unwrap();
+        let text = ArrayFormatter::try_new(batch.column(0), &FormatOptions::default()).unwrap().value(0).to_string();
+        assert_eq!(text, "2024-02-29");
+        let error = one(DataType::Date, true, Arc::new(Int64Array::from(vec![20_240_230]))).unwrap_err();
+        assert_eq!(error.to_string(), "row 11, column `c`: value `20240230` is not a value of date");
     }
 
     #[test]

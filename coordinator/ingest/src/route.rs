@@ -9,7 +9,7 @@ use arrow::row::{RowConverter, SortField};
 use tarn_catalog::model::value::Value;
 use tarn_catalog::{Bounds, Partition, PartitionExpr, Partitioning, Table};
 use tarn_proto::bucket::{bucket_of, hash_rows};
-use tarn_proto::time::{DAY_MICROS, TimeUnit};
+use tarn_proto::time::{DAY_MICROS, TimeUnit, days_from_civil};
 use tarn_proto::{DataType, TabletId};
 
 use crate::Error;
@@ -139,7 +139,7 @@ impl RowRouter {
                     self.memo.insert(bytes.as_ref().into(), partition);
                     found.push(partition);
                 }
-                None => match new_bounds(&self.table.partitioning, &key) {
+                None => match new_bounds(&self.table.partitioning, &key, &self.key_types) {
                     Some(bounds) if missing.contains(&bounds) => {}
                     Some(bounds) => missing.push(bounds),
                     None => return Err(self.no_partition(first_row + row as u64, &key)),
@@ -185,8 +185,17 @@ impl RowPartitions {
 }
 
 /// Bounds of the partition that a load creates for a key; `None` where partitions are declared.
-fn new_bounds(partitioning: &Partitioning, key: &[Value]) -> Option<Bounds> {
+fn new_bounds(partitioning: &Partitioning, key: &[Value], types: &[DataType]) -> Option<Bounds> {
     let Partitioning::Expression(exprs) = partitioning else { return None };
+    if let ([Value::Null], [PartitionExpr::DateTrunc(..) | PartitionExpr::TimeSlice(..)]) = (key, &exprs[..]) {
+        // NULL lies below every time: its partition ends where times begin.
+        let begin = days_from_civil(0, 1, 1);
+        let begin = match types {
+            [DataType::Date] => Value::Date(begin as i32),
+            _ => Value::DateTime(begin * DAY_MICROS),
+        };
+        return Some(Bounds::Range { lower: None, upper: Some(vec![begin]) });
+    }
     let upper = |end: &dyn Fn(i64) -> i64| match key {
         [Value::Date(days)] => Some(Value::Date(end(i64::from(*days) * DAY_MICROS).div_euclid(DAY_MICROS) as i32)),
         [Value::DateTime(micros)] => Some(Value::DateTime(end(*micros))),
@@ -209,7 +218,7 @@ fn new_bounds(partitioning: &Partitioning, key: &[Value]) -> Option<Bounds> {
 pub fn partition_name(partitioning: &Partitioning, bounds: &Bounds, taken: impl Fn(&str) -> bool) -> String {
     let key = match bounds {
         Bounds::All => &[][..],
-        Bounds::Range { lower, .. } => lower.as_deref().unwrap_or_default(),
+        Bounds::Range { lower, .. } => lower.as_deref().unwrap_or(&[Value::Null]),
         Bounds::List(keys) => keys.first().map(Vec::as_slice).unwrap_or_default(),
     };
     let unit = |position: usize| match partitioning {

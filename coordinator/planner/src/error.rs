@@ -1,5 +1,6 @@
 //! Why a query cannot be planned or run.
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use tarn_proto::ErrorKind;
@@ -50,9 +51,15 @@ pub enum Error {
     /// Files that cannot be read.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The engine's own error.
+    /// The engine's own error, told whole: its sources say the same in other words.
     #[error("{}", describe(.0))]
-    Engine(#[from] DataFusionError),
+    Engine(DataFusionError),
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::Engine(error)
+    }
 }
 
 /// Result of this crate.
@@ -127,13 +134,31 @@ fn describe(error: &DataFusionError) -> String {
         DataFusionError::Plan(text)
         | DataFusionError::Execution(text)
         | DataFusionError::ResourcesExhausted(text)
-        | DataFusionError::NotImplemented(text)
         | DataFusionError::Configuration(text) => text.clone(),
+        DataFusionError::NotImplemented(text) => not_implemented(text),
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::CastError(text) | ArrowError::ComputeError(text) | ArrowError::ParseError(text) => text.clone(),
+            other => other.to_string(),
+        },
         DataFusionError::External(cause) => tarn_proto::error::chain(cause.as_ref()),
         other => other.strip_backtrace(),
     };
     let place = place(error).map(|(line, column)| format!(" at line {line}, column {column}")).unwrap_or_default();
+    // Some libraries write where they were into the message.
+    let message = message.split("\nBacktrace:").next().unwrap_or_default();
     format!("{}{place}", message.trim_end())
+}
+
+/// Without the syntax tree that the engine prints for what it does not know.
+fn not_implemented(text: &str) -> String {
+    match text.strip_prefix("Unsupported ast node ") {
+        Some(node) => {
+            let node = node.trim_start_matches("in sqltorel: ");
+            let end = node.find([' ', '{', '(']).unwrap_or(node.len());
+            format!("{} is not available yet", &node[..end])
+        }
+        None => text.to_owned(),
+    }
 }
 
 fn place(error: &DataFusionError) -> Option<(u64, u64)> {

@@ -1,7 +1,7 @@
 //! Queries over a catalog snapshot to physical plans.
 //!
 //! ```text
-//!  ast::Query ── references: FILES() and `?` ──► DataFusion's SQL planner ──► LogicalPlan
+//!  ast::Query ── dialect, references, labels ──► DataFusion's SQL planner ──► LogicalPlan
 //!                                                    │ relations: databases, tables, views of one catalog snapshot
 //!  LogicalPlan ── optimizer ── tablets: which partitions and buckets (prune) ──► tarn_scan's leaf
 //!              ── physical optimizer ── distributed: stages and tasks over the compute nodes ──► QueryPlan
@@ -9,9 +9,12 @@
 //!
 //! A plan holds ids and versions of tablets, never file lists. Nothing here runs a statement: the coordinator does.
 
+mod coercion;
+mod dialect;
 pub mod distributed;
 mod error;
 mod give_way;
+mod labels;
 mod operators;
 mod planner;
 mod prune;

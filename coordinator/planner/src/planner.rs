@@ -25,12 +25,15 @@ use tarn_scan::{ScanContext, WorkerSet};
 use tarn_sql::Statement;
 use url::Url;
 
+use crate::coercion::coerce;
+use crate::dialect::translate;
+use crate::distributed::{self, RemoteQuery, WorkerChannels};
 use crate::error::{Error, Result};
 use crate::give_way::GiveWay;
-use crate::operators::Division;
+use crate::labels::{Labels, separate};
+use crate::operators::Arithmetic;
 use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
-use crate::distributed::{self, RemoteQuery, WorkerChannels};
 
 /// The catalog of Tarn's own tables, named as StarRocks names it.
 pub const CATALOG: &str = "default_catalog";
@@ -76,6 +79,8 @@ pub struct QueryContext {
     pub time_zone: String,
     /// Whether compute nodes may take part.
     pub distributed: bool,
+    /// What a task on a compute node should read at least, in bytes. A query that reads less stays here.
+    pub scan_bytes_per_task: u64,
     /// Whether tasks on compute nodes send their metrics, for `EXPLAIN ANALYZE`.
     pub collect_metrics: bool,
     /// Reads only this file of `FILES()`, its rows in order, to find a row again by its number.
@@ -104,13 +109,19 @@ pub struct QueryPlan {
     pub task: Arc<TaskContext>,
     /// What its `FILES()` stand for, in order.
     pub files: Vec<Arc<FilesTable>>,
+    names: Vec<String>,
 }
 
 impl QueryPlan {
-    /// Result columns.
+    /// Result columns, named as the query's text has them. The physical plan's batches may have other names.
     pub fn schema(&self) -> SchemaRef {
-        self.physical.schema()
+        named(&self.physical.schema(), &self.names)
     }
+}
+
+fn named(schema: &Schema, names: &[String]) -> SchemaRef {
+    let fields = schema.fields().iter().zip(names).map(|(field, name)| field.as_ref().clone().with_name(name));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 impl Planner {
@@ -133,7 +144,7 @@ impl Planner {
             .with_default_features()
             .build();
         tarn_functions::register(&mut template)?;
-        let mut planners: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(Division)];
+        let mut planners: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(Arithmetic)];
         planners.extend(template.expr_planners().iter().cloned());
         let template = SessionStateBuilder::new_from_existing(template)
             .with_expr_planners(planners)
@@ -144,7 +155,7 @@ impl Planner {
 
     /// Plans a query without reading data and says what it takes and returns.
     pub async fn prepare(self: &Arc<Self>, query: &Query, context: QueryContext) -> Result<Prepared> {
-        let Logical { plan, .. } = Planning::new(self, context).logical(query.clone()).await?;
+        let Logical { plan, labels, .. } = Planning::new(self, context).logical(query.clone()).await?;
         let parameters: HashMap<String, Option<DataType>> = plan.get_parameter_types()?;
         let count = parameters.keys().filter_map(|name| name.trim_start_matches('$').parse().ok()).max().unwrap_or(0);
         let fields = (1..=count).map(|i: usize| {
@@ -153,7 +164,7 @@ impl Planner {
             Field::new(name, data_type, true)
         });
         Ok(Prepared {
-            schema: plan.schema().inner().clone(),
+            schema: named(plan.schema().as_arrow(), &labels.apply(plan.schema().as_arrow())),
             parameters: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         })
     }
@@ -165,11 +176,12 @@ impl Planner {
         context: QueryContext,
         parameters: Option<&RecordBatch>,
     ) -> Result<QueryPlan> {
-        let Logical { state, plan, files } = Planning::new(self, context).logical(query.clone()).await?;
+        let Logical { state, plan, files, labels } = Planning::new(self, context).logical(query.clone()).await?;
         let plan = bind(plan, parameters)?;
+        let names = labels.apply(plan.schema().as_arrow());
         let logical = state.optimize(&plan)?;
         let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
-        Ok(QueryPlan { logical, physical, task: state.task_ctx(), files })
+        Ok(QueryPlan { logical, physical, task: state.task_ctx(), files, names })
     }
 
     /// The value of an expression without columns.
@@ -204,13 +216,14 @@ fn bind(plan: LogicalPlan, parameters: Option<&RecordBatch>) -> Result<LogicalPl
     };
     let values = batch.columns().iter().map(|c| ScalarValue::try_from_array(c, 0));
     let values = values.collect::<datafusion::error::Result<Vec<_>>>()?;
-    Ok(plan.with_param_values(ParamValues::from(values))?)
+    Ok(coerce(plan.with_param_values(ParamValues::from(values))?)?)
 }
 
 struct Logical {
     state: SessionState,
     plan: LogicalPlan,
     files: Vec<Arc<FilesTable>>,
+    labels: Labels,
 }
 
 /// One query, or one view in it, on its way to a plan.
@@ -257,6 +270,7 @@ impl Planning {
             let query = RemoteQuery {
                 query_id: self.context.query_id.clone(),
                 memory_limit_bytes: Some(self.context.memory_limit as u64),
+                scan_bytes_per_task: self.context.scan_bytes_per_task,
                 collect_metrics: self.context.collect_metrics,
             };
             let Planner { scans, workers, channels, .. } = self.planner.as_ref();
@@ -269,7 +283,9 @@ impl Planning {
 
     async fn logical(self, mut query: Query) -> Result<Logical> {
         let planning = Arc::new(self);
+        let labels = Labels::of(&query);
         number_parameters(&mut query);
+        translate(&mut query);
         let mut files: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         let mut tables = Vec::new();
         for (properties, number) in replace_files(&mut query)?.into_iter().zip(1..) {
@@ -281,9 +297,10 @@ impl Planning {
         let state = planning.state(files)?;
         let relations = planning.referenced(&state, &query).await?;
         spell(&mut query, &relations);
+        separate(&mut query);
         let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
-        let plan = state.statement_to_plan(statement).await?;
-        Ok(Logical { state, plan, files: tables })
+        let plan = coerce(state.statement_to_plan(statement).await?)?;
+        Ok(Logical { state, plan, files: tables, labels })
     }
 
     /// The tables that a query names, all of which exist, with their columns.
@@ -303,8 +320,7 @@ impl Planning {
             {
                 return Err(Error::NoDatabase { table: table.to_string() });
             }
-            let resolved = reference
-                .resolve(CATALOG, self.context.database.as_deref().unwrap_or_default());
+            let resolved = reference.resolve(CATALOG, self.context.database.as_deref().unwrap_or_default());
             if resolved.catalog.as_ref() != CATALOG {
                 return Err(Error::UnknownCatalog(resolved.catalog.to_string()));
             }
@@ -346,13 +362,15 @@ impl Planning {
         let mut inner = self.clone();
         inner.context.database = Some(database.to_owned());
         inner.depth += 1;
-        let Logical { mut plan, .. } = inner.logical(*query).await?;
-        if !view.columns.is_empty() {
+        let Logical { mut plan, labels, .. } = inner.logical(*query).await?;
+        let names = if view.columns.is_empty() { labels.apply(plan.schema().as_arrow()) } else { view.columns.clone() };
+        let planned = plan.schema().fields().iter();
+        if planned.zip(&names).any(|(field, name)| field.name() != name) {
             let renamed: Vec<Expr> = plan
                 .schema()
                 .columns()
                 .into_iter()
-                .zip(&view.columns)
+                .zip(&names)
                 .map(|(column, name)| Expr::Column(column).alias(name))
                 .collect();
             plan = LogicalPlanBuilder::from(plan).project(renamed)?.build()?;

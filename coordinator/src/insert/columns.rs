@@ -61,9 +61,8 @@ fn targets(table: &Table, insert: &Insert) -> Result<Vec<usize>> {
     let mut targets = Vec::new();
     for name in &insert.columns {
         let found = table.schema.columns.iter().position(|c| c.name.eq_ignore_ascii_case(&name.name));
-        let index = found.ok_or_else(|| {
-            Error::at(name.at, format!("table `{}` has no column `{}`", table.name, name.name))
-        })?;
+        let index =
+            found.ok_or_else(|| Error::at(name.at, format!("table `{}` has no column `{}`", table.name, name.name)))?;
         if targets.contains(&index) {
             return Err(Error::at(name.at, format!("column `{}` is named twice", name.name)).into());
         }

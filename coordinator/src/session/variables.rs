@@ -66,6 +66,11 @@ impl Variables {
         limits.into_iter().filter(|name| self.changed.contains_key(name)).map(|name| self.number(name)).find(|n| *n > 0)
     }
 
+    /// Bytes that a task on a compute node should read at least.
+    pub fn scan_bytes_per_task(&self) -> u64 {
+        self.number("scan_bytes_per_task")
+    }
+
     /// A variable that is a whole number; 0 if it is none.
     fn number(&self, name: &str) -> u64 {
         self.get(name).and_then(|v| v.parse().ok()).unwrap_or_default()

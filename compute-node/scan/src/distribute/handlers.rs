@@ -17,23 +17,27 @@ use super::WorkerSet;
 use super::affinity;
 use crate::tablet::{TabletRead, TabletSource};
 
-/// What one task should read at least: less is read faster than another task is started.
-const BYTES_PER_TASK: u64 = 32 << 20;
-
 /// Says how many tasks a tablet scan is worth.
 #[derive(Clone, Debug)]
-pub struct TabletTaskCount(WorkerSet);
+pub struct TabletTaskCount {
+    workers: WorkerSet,
+    bytes_per_task: u64,
+}
 
 impl TabletTaskCount {
-    /// A handler for the cluster of these workers.
-    pub fn new(workers: WorkerSet) -> Self {
-        Self(workers)
+    /// What one task should read at least, in bytes: less is read faster than another task is started.
+    pub const BYTES_PER_TASK: u64 = 32 << 20;
+
+    /// A handler for the cluster of these workers. A scan becomes one more task for each `bytes_per_task`, usually
+    /// [`Self::BYTES_PER_TASK`].
+    pub fn new(workers: WorkerSet, bytes_per_task: u64) -> Self {
+        Self { workers, bytes_per_task: bytes_per_task.max(1) }
     }
 
     fn count(&self, source: &TabletSource) -> usize {
         let bytes: u64 = source.tablets().iter().map(|t| t.bytes).sum();
-        let worth = usize::try_from(bytes.div_ceil(BYTES_PER_TASK)).unwrap_or(usize::MAX);
-        worth.min(self.0.snapshot().len()).min(source.tablets().len()).max(1)
+        let worth = usize::try_from(bytes.div_ceil(self.bytes_per_task)).unwrap_or(usize::MAX);
+        worth.min(self.workers.snapshot().len()).min(source.tablets().len()).max(1)
     }
 }
 

@@ -23,10 +23,7 @@ pub(super) async fn list(access: &Access, location: &Location) -> Result<Vec<Obj
             pattern = true;
             let matcher = Pattern::new(segment);
             let listings: Vec<_> = bases.iter().map(|base| list_folder(access, location, base).boxed()).collect();
-            let found = futures::stream::iter(listings)
-                .buffered(CONCURRENT_REQUESTS)
-                .try_collect::<Vec<_>>()
-                .await?;
+            let found = futures::stream::iter(listings).buffered(CONCURRENT_REQUESTS).try_collect::<Vec<_>>().await?;
             let folders = found.into_iter().flat_map(|found| found.0);
             folders.filter(|folder| folder.filename().is_some_and(|name| matcher.matches(name))).collect()
         } else {
@@ -36,8 +33,7 @@ pub(super) async fn list(access: &Access, location: &Location) -> Result<Vec<Obj
     let mut files = if is_pattern(last) {
         let matcher = Pattern::new(last);
         let listings: Vec<_> = bases.iter().map(|base| list_folder(access, location, base).boxed()).collect();
-        let found =
-            futures::stream::iter(listings).buffered(CONCURRENT_REQUESTS).try_collect::<Vec<_>>().await?;
+        let found = futures::stream::iter(listings).buffered(CONCURRENT_REQUESTS).try_collect::<Vec<_>>().await?;
         let objects = found.into_iter().flat_map(|found| found.1);
         let matching = |meta: &ObjectMeta| meta.location.filename().is_some_and(|name| matcher.matches(name));
         objects.filter(|meta| meta.size > 0 && matching(meta)).collect()

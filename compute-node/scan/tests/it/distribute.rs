@@ -41,7 +41,8 @@ async fn count(set: &WorkerSet, tablets: u64, bytes: u64) -> usize {
     let plan = plan(tablets, bytes).await;
     let config = SessionConfig::new();
     let event = DesiredTaskCountEvent { plan: &plan, session_config: &config };
-    let response = TabletTaskCount::new(set.clone()).handle(event).await.unwrap().unwrap();
+    let response =
+        TabletTaskCount::new(set.clone(), TabletTaskCount::BYTES_PER_TASK).handle(event).await.unwrap().unwrap();
     response.task_count.as_usize()
 }
 

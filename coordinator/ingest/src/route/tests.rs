@@ -145,8 +145,6 @@ proptest! {
             true => vec![PartitionExpr::TimeSlice(5, TimeUnit::Day, ColumnId(3)), PartitionExpr::Column(ColumnId(2))],
         };
         let mut table = table(Partitioning::Expression(exprs), vec![], buckets);
-        // A range cannot start at NULL: rows without a time stay out of the single-expression case.
-        let rows: Vec<Row> = rows.into_iter().filter(|r| list || r.2.is_some()).collect();
         prop_assume!(!rows.is_empty());
         let batch = batch(&table, &rows);
         let mut router = RowRouter::new(Arc::new(table.clone()));
@@ -192,6 +190,21 @@ fn a_row_without_a_partition_is_named() {
         error.to_string(),
         "no partition of table `t` takes row 42, whose partition key is (10): add a partition for it"
     );
+}
+
+#[test]
+fn null_gets_a_partition_below_all_times() {
+    let by = Partitioning::Expression(vec![PartitionExpr::DateTrunc(TimeUnit::Day, ColumnId(3))]);
+    let mut table = table(by, vec![], 1);
+    let rows = batch(&table, &[(Some(1), None, None), (Some(2), None, Some(days_from_civil(1, 1, 1) * DAY_MICROS))]);
+    let mut router = RowRouter::new(Arc::new(table.clone()));
+    let Routing::Missing(missing) = router.route(&rows, 1).unwrap() else { panic!("none exist") };
+    let [null, first] = &missing[..] else { panic!("{missing:?}") };
+    assert!(null.contains(&[Value::Null]) && !null.overlaps(first));
+    assert_eq!(partition_name(&table.partitioning, null, |_| false), "pNULL");
+    missing.into_iter().for_each(|bounds| add(&mut table, bounds));
+    router.refresh(Arc::new(table));
+    assert!(matches!(router.route(&rows, 1).unwrap(), Routing::Done(routed) if routed.len() == 2));
 }
 
 #[test]

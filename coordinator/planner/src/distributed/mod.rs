@@ -56,6 +56,8 @@ pub struct RemoteQuery {
     pub query_id: String,
     /// Memory it may use on each node; a node may be configured to give less.
     pub memory_limit_bytes: Option<u64>,
+    /// What one task should read at least, in bytes.
+    pub scan_bytes_per_task: u64,
     /// Whether tasks send their metrics, for [`explain_analyze`]. It costs a message per task.
     pub collect_metrics: bool,
 }
@@ -83,7 +85,7 @@ pub fn configure(
         .with_distributed_worker_resolver(workers.clone())
         .with_distributed_channel_resolver(channels.clone())
         .with_distributed_user_codec(TarnCodec::new(context.clone()))
-        .with_distributed_desired_task_count_handler(TabletTaskCount::new(workers.clone()))
+        .with_distributed_desired_task_count_handler(TabletTaskCount::new(workers.clone(), query.scan_bytes_per_task))
         .with_distributed_scale_up_leaf_node_handler(TabletScaleUp::new(workers.clone()))
         .with_distributed_route_tasks_handler(TabletRouting::new(workers))
         .with_distributed_planner()
@@ -130,8 +132,12 @@ mod tests {
         let mut options = ConfigOptions::default();
         options.set("datafusion.execution.batch_size", "123").unwrap();
         options.sql_parser.dialect = "MySQL".parse().unwrap();
-        let query =
-            RemoteQuery { query_id: "q-1".to_owned(), memory_limit_bytes: Some(1 << 20), collect_metrics: false };
+        let query = RemoteQuery {
+            query_id: "q-1".to_owned(),
+            memory_limit_bytes: Some(1 << 20),
+            scan_bytes_per_task: TabletTaskCount::BYTES_PER_TASK,
+            collect_metrics: false,
+        };
         let headers = headers(&options, &query).unwrap();
         assert_eq!(headers.len(), 3);
         assert_eq!(headers[QUERY_ID], "q-1");

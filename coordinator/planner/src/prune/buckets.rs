@@ -45,7 +45,9 @@ impl BucketChoice {
             let values = guarantees
                 .iter()
                 .filter(|g| g.guarantee == Guarantee::In && g.column.name == column.name)
-                .filter_map(|g| g.literals.iter().map(|v| as_declared(v, &column.data_type)).collect::<Option<Vec<_>>>())
+                .filter_map(|g| {
+                    g.literals.iter().map(|v| as_declared(v, &column.data_type)).collect::<Option<Vec<_>>>()
+                })
                 .min_by_key(Vec::len)?;
             if rows.len() * values.len() > MAX_COMBINATIONS {
                 return None;

@@ -46,8 +46,8 @@ const fn number(name: &'static str, default: &'static str, min: i64, max: i64) -
 /// Timeouts are at most three days.
 const MAX_SECONDS: i64 = 259_200;
 
-/// All of them, by name. Tarn obeys `query_timeout`, `insert_timeout`, `query_mem_limit`, `exec_mem_limit` and
-/// `time_zone`; the others are there because clients set and read them.
+/// All of them, by name. Tarn obeys `query_timeout`, `insert_timeout`, `query_mem_limit`, `exec_mem_limit`,
+/// `scan_bytes_per_task` (what a task on a compute node should read at least) and `time_zone`; the others are there because clients set and read them.
 pub const VARIABLES: &[Known] = &[
     switch("auto_generate_ctas_column", "true"),
     number("auto_increment_increment", "1", 1, 65_535),
@@ -83,6 +83,7 @@ pub const VARIABLES: &[Known] = &[
     variable("query_mem_limit", "0", Kind::Bytes),
     number("query_timeout", "300", 1, MAX_SECONDS),
     text("resource_group", ""),
+    variable("scan_bytes_per_task", "33554432", Kind::Bytes),
     variable("spill_mode", "auto", Kind::OneOf(&["auto", "force"])),
     switch("sql_auto_is_null", "false"),
     text("sql_mode", "ONLY_FULL_GROUP_BY"),

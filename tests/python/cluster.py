@@ -21,6 +21,8 @@ SSB_GEN = TARGET / "release" / "tarn-ssb-gen"
 
 # A server that is not up by then will not be.
 START_SECONDS = 60
+# Makes compute nodes take part in queries of any size; else they do only in large ones.
+SPREAD = {"scan_bytes_per_task": 1}
 # Between two looks at a condition.
 POLL_SECONDS = 0.05
 
@@ -203,25 +205,32 @@ class Cluster:
     def url(self):
         return f"grpc://{self.entry().flight}"
 
-    def connect(self, node=None, database=None, **options):
+    def connect(self, node=None, database=None, settings=None, **options):
         flight = (node or self.entry()).flight
         connection = flight_sql.connect(
             f"grpc://{flight}",
             db_kwargs={"username": "root", "password": "", DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(256 << 20), **options},
             autocommit=True,
         )
-        if database:
+        first = [f"use {database}"] if database else []
+        first += [f"set {name} = {value}" for name, value in (settings or {}).items()]
+        for sql in first:
             with connection.cursor() as cursor:
-                cursor.execute(f"use {database}")
+                cursor.execute(sql)
         return connection
 
-    def rows(self, sql, node=None, database=None):
-        with self.connect(node, database) as connection, connection.cursor() as cursor:
+    def rows(self, sql, node=None, database=None, settings=None):
+        with self.connect(node, database, settings) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall()
 
-    def scalar(self, sql, node=None, database=None):
-        return self.rows(sql, node, database)[0][0]
+    def scalar(self, sql, node=None, database=None, settings=None):
+        return self.rows(sql, node, database, settings)[0][0]
+
+    def is_spread(self, sql, database=None, settings=None):
+        """Whether several tasks on compute nodes run the query."""
+        plan = self.rows(f"explain {sql}", database=database, settings=settings)
+        return any("tasks=" in row[0] and "tasks=1," not in row[0] for row in plan)
 
     def run(self, *statements, node=None, database=None):
         """Runs statements that return no rows."""

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cluster import ROOT
+from cluster import ROOT, SPREAD
 from compare import assert_same_rows
 
 QUERIES = ROOT / "tests" / "queries"
@@ -51,18 +51,24 @@ def run_duck(duck, schema, sql):
     return duck.execute(sql).fetchall()
 
 
+def check(cluster, duck, schema, query):
+    """In the coordinator, as small queries run, and spread over the compute nodes."""
+    (sql,) = statements(query)
+    expected = run_duck(duck, schema, sql)
+    assert_same_rows(cluster.rows(sql, database=schema), expected, query.stem)
+    if cluster.of_role("compute"):
+        assert cluster.is_spread(sql, schema, SPREAD)
+        assert_same_rows(cluster.rows(sql, database=schema, settings=SPREAD), expected, f"{query.stem}, spread")
+
+
 @pytest.mark.parametrize("query", ordered(QUERIES / "tpch"), ids=lambda p: p.stem)
 def test_tpch_gives_the_answers_of_duckdb(tpch, duck, query):
-    (sql,) = statements(query)
-    expected = run_duck(duck, "tpch", sql)
-    assert_same_rows(tpch.rows(sql, database="tpch"), expected, query.stem)
+    check(tpch, duck, "tpch", query)
 
 
 @pytest.mark.parametrize("query", ordered(QUERIES / "ssb"), ids=lambda p: p.stem)
 def test_ssb_gives_the_answers_of_duckdb(ssb, duck, query):
-    (sql,) = statements(query)
-    expected = run_duck(duck, "ssb", sql)
-    assert_same_rows(ssb.rows(sql, database="ssb"), expected, query.stem)
+    check(ssb, duck, "ssb", query)
 
 
 def test_every_row_arrives_once(tpch, ssb, duck):

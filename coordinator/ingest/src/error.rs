@@ -11,6 +11,14 @@ pub enum Error {
     /// The catalog refused, or could not be reached.
     #[error(transparent)]
     Catalog(#[from] ProposeError),
+    /// The label is that of a load that still runs, so that what becomes of it is not known.
+    #[error("label `{label}` is in use by transaction {txn}, which is still running: repeat the load when it has ended")]
+    LabelInUse {
+        /// The label.
+        label: String,
+        /// The load that has it.
+        txn: TxnId,
+    },
     /// A storage node refused, or could not be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -71,7 +79,7 @@ impl Error {
             Self::Source(_, kind) => *kind,
             Self::TableGone(_) => ErrorKind::NotFound,
             Self::UnknownNode(_) | Self::Arrow(_) | Self::UnexpectedAnswer(_) => ErrorKind::Internal,
-            Self::NotVisibleYet { .. } => ErrorKind::Unavailable,
+            Self::LabelInUse { .. } | Self::NotVisibleYet { .. } => ErrorKind::Unavailable,
         }
     }
 }

@@ -56,7 +56,8 @@ pub enum Begun {
 }
 
 impl Load {
-    /// Takes the label. A label whose load was aborted may be used again.
+    /// Takes the label. A label whose load was aborted may be used again; one whose load still runs is
+    /// [`Error::LabelInUse`].
     pub async fn begin(catalog: Arc<dyn CatalogClient>, stores: StorePool, request: Request) -> Result<Begun, Error> {
         let label = request.label.unwrap_or_else(|| format!("insert_{}", uuid::Uuid::new_v4()));
         let operation = Operation::BeginTransaction {
@@ -71,6 +72,8 @@ impl Load {
                 let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, txn));
                 Ok(Begun::New(Box::new(Self { catalog, txn, label, sink })))
             }
+            // It may still fail, so this is no outcome to answer with.
+            Response::LabelUsed { txn, state: TransactionState::Prepare } => Err(Error::LabelInUse { label, txn }),
             Response::LabelUsed { txn, state } => {
                 let rows = if let TransactionState::Visible { rows, .. } = state { rows } else { 0 };
                 Ok(Begun::Repeated(Outcome { txn, label, status: state.name(), rows, repeated: true }))

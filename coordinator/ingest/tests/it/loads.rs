@@ -17,10 +17,18 @@ use super::world::World;
 
 const LONG: Duration = Duration::from_secs(30);
 
-async fn begin(world: &Arc<World>, (database, table): (DatabaseId, TableId), label: &str) -> Begun {
+async fn try_begin(
+    world: &Arc<World>,
+    (database, table): (DatabaseId, TableId),
+    label: &str,
+) -> Result<Begun, Error> {
     let request =
         Request { database, table, label: Some(label.to_owned()), owner: (NodeId(1), "start".into()), timeout: LONG };
-    Load::begin(world.clone(), world.stores(), request).await.unwrap()
+    Load::begin(world.clone(), world.stores(), request).await
+}
+
+async fn begin(world: &Arc<World>, table: (DatabaseId, TableId), label: &str) -> Begun {
+    try_begin(world, table, label).await.unwrap()
 }
 
 async fn new_load(world: &Arc<World>, table: (DatabaseId, TableId), label: &str) -> Box<Load> {
@@ -79,6 +87,22 @@ async fn a_repeated_label_returns_the_first_outcome() {
         Begun::New(_) => panic!("the label was used"),
     }
     assert_eq!(visible_rows(&world, table.1), 2);
+}
+
+#[tokio::test]
+async fn a_label_is_refused_while_its_load_may_still_fail() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 2);
+    let load = new_load(&world, table, "busy").await;
+    match try_begin(&world, table, "busy").await {
+        Err(error) => {
+            assert!(matches!(&error, Error::LabelInUse { txn, .. } if *txn == load.txn()), "{error}");
+            assert!(error.kind().is_retryable());
+        }
+        Ok(_) => panic!("nothing is known about the first load"),
+    }
+    load.abort("the source failed").await;
+    new_load(&world, table, "busy").await;
 }
 
 #[tokio::test]

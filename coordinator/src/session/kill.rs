@@ -31,7 +31,8 @@ pub async fn kill(shared: &Shared, id: &str, close: bool) -> bool {
     if shared.processes.kill(id, close) {
         return true;
     }
-    let mut calls: FuturesUnordered<_> = others(shared)
+    // Also those that seem dead: one that has just started is known by its heartbeats only after a while.
+    let mut calls: FuturesUnordered<_> = others(shared, |_| true)
         .into_iter()
         .map(|(node, mut client)| async move {
             match client.kill_query(KillQueryRequest { id: id.to_owned(), connection: close }).await {
@@ -53,7 +54,8 @@ pub async fn kill(shared: &Shared, id: &str, close: bool) -> bool {
 
 /// What the other living coordinators run.
 pub async fn running_elsewhere(shared: &Shared) -> Vec<RunningQuery> {
-    let calls = others(shared).into_iter().map(|(node, mut client)| async move {
+    let living = |node| shared.members.read().is_alive(node, Instant::now());
+    let calls = others(shared, living).into_iter().map(|(node, mut client)| async move {
         match client.list_queries(ListQueriesRequest {}).await {
             Ok(answer) => answer.into_inner().queries,
             Err(status) => {
@@ -65,14 +67,13 @@ pub async fn running_elsewhere(shared: &Shared) -> Vec<RunningQuery> {
     futures::future::join_all(calls).await.into_iter().flatten().collect()
 }
 
-fn others(shared: &Shared) -> Vec<(NodeId, CoordinatorServiceClient<Channel>)> {
+fn others(shared: &Shared, asked: impl Fn(NodeId) -> bool) -> Vec<(NodeId, CoordinatorServiceClient<Channel>)> {
     let status = shared.raft.status();
-    let (members, now) = (shared.members.read(), Instant::now());
     status
         .voters
         .into_iter()
         .chain(status.observers)
-        .filter(|(id, _)| *id != shared.node && members.is_alive(*id, now))
+        .filter(|(id, _)| *id != shared.node && asked(*id))
         .filter_map(|(id, address)| {
             let channel = connect_with_timeout(&address, CALL_TIMEOUT).ok()?;
             Some((id, CoordinatorServiceClient::new(channel)))

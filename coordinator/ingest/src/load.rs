@@ -1,13 +1,21 @@
 //! One load from its label to its outcome.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tarn_catalog::{Operation, Response, TransactionState};
 use tarn_proto::storage::StorePool;
+use tarn_proto::task::spawn;
 use tarn_proto::{DatabaseId, NodeId, TableId, TxnId};
+use tokio::runtime::Handle;
 
 use crate::{CatalogClient, Error, TabletSink, metrics};
+
+/// How often a load that was left is aborted again while the catalog cannot be reached, and how long between: long enough
+/// for an operator to bring coordinators back, after which the transaction's own time ends it.
+const ABORT_ATTEMPTS: usize = 100;
+const ABORT_EVERY: Duration = Duration::from_secs(5);
 
 /// What became of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +47,15 @@ pub struct Request {
     pub timeout: Duration,
 }
 
-/// A begun load: write to its [`Load::sink`], then [`Load::commit`] or [`Load::abort`].
+/// A begun load: write to its [`Load::sink`], then [`Load::commit`] or [`Load::abort`]. Dropping it aborts it in the
+/// background, so that its label is free again.
 pub struct Load {
     catalog: Arc<dyn CatalogClient>,
     txn: TxnId,
     label: String,
     sink: Arc<TabletSink>,
+    /// Whether the catalog knows its outcome.
+    ended: AtomicBool,
 }
 
 /// How a load begins.
@@ -70,7 +81,7 @@ impl Load {
         match catalog.propose(operation).await? {
             Response::Begun(txn) => {
                 let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, txn));
-                Ok(Begun::New(Box::new(Self { catalog, txn, label, sink })))
+                Ok(Begun::New(Box::new(Self { catalog, txn, label, sink, ended: AtomicBool::new(false) })))
             }
             // It may still fail, so this is no outcome to answer with.
             Response::LabelUsed { txn, state: TransactionState::Prepare } => Err(Error::LabelInUse { label, txn }),
@@ -105,12 +116,14 @@ impl Load {
         };
         let mut changes = self.catalog.changes();
         if let Err(error) = self.catalog.propose(Operation::CommitTransaction { txn: self.txn, writes }).await {
-            // A refusal is final. After a lost answer the commit may have gone through, and abort would be refused.
+            // A refusal is final. After a lost answer the commit may have gone through: what was written must stay until
+            // the catalog, asked again when this is dropped, has said which.
             if !error.kind.is_retryable() {
                 self.abort(&error.to_string()).await;
             }
             return Err(error.into());
         }
+        self.ended.store(true, Ordering::Relaxed);
         let visible = tokio::time::timeout(wait, async {
             let mut seen = false;
             loop {
@@ -131,7 +144,7 @@ impl Load {
         match visible.await {
             Ok(true) => {
                 metrics::loaded("visible", rows);
-                Ok(Outcome { txn: self.txn, label: self.label, status: "VISIBLE", rows, repeated: false })
+                Ok(Outcome { txn: self.txn, label: self.label.clone(), status: "VISIBLE", rows, repeated: false })
             }
             _ => {
                 metrics::loaded("committed", rows);
@@ -140,14 +153,38 @@ impl Load {
         }
     }
 
-    /// Gives the load up; nothing of it stays. What cannot be reached now is cleaned up by the leader when the
-    /// transaction's time is over.
+    /// Gives the load up; nothing of it stays. While the catalog cannot be reached this is tried again in the background.
     pub async fn abort(&self, reason: &str) {
         metrics::loaded("aborted", 0);
         let operation = Operation::AbortTransaction { txn: self.txn, reason: reason.to_owned() };
-        if let Err(error) = self.catalog.propose(operation).await {
-            tracing::warn!(txn = %self.txn, %error, "cannot abort now; the transaction will expire");
+        match self.catalog.propose(operation).await {
+            Err(error) if error.kind.is_retryable() => {
+                tracing::warn!(txn = %self.txn, %error, "cannot abort now; the transaction is aborted later");
+            }
+            _ => self.ended.store(true, Ordering::Relaxed),
         }
         self.sink.abort().await;
     }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Without a runtime the process is stopping: its loads are orphans then, which the leader ends.
+        if !self.ended.load(Ordering::Relaxed) && Handle::try_current().is_ok() {
+            spawn("load-abort", abort_later(self.catalog.clone(), self.txn));
+        }
+    }
+}
+
+/// Aborts a transaction as soon as the catalog can be reached.
+async fn abort_later(catalog: Arc<dyn CatalogClient>, txn: TxnId) {
+    for _ in 0..ABORT_ATTEMPTS {
+        let reason = "its client or the catalog's leader went away".to_owned();
+        match catalog.propose(Operation::AbortTransaction { txn, reason }).await {
+            Err(error) if error.kind.is_retryable() => tokio::time::sleep(ABORT_EVERY).await,
+            // Refused if it was committed after all.
+            _ => return,
+        }
+    }
+    tracing::warn!(%txn, "cannot abort a load that was left; it ends when its time is over");
 }

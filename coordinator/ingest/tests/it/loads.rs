@@ -106,6 +106,24 @@ async fn a_label_is_refused_while_its_load_may_still_fail() {
 }
 
 #[tokio::test]
+async fn a_load_whose_caller_goes_away_is_aborted() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 1);
+    let load = new_load(&world, table, "left").await;
+    let txn = load.txn();
+    write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
+    let mut changes = world.changes();
+    drop(load);
+    let aborted = async {
+        while !matches!(world.catalog().transactions.get(&txn).unwrap().state, TransactionState::Aborted { .. }) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, aborted).await.unwrap();
+    new_load(&world, table, "left").await;
+}
+
+#[tokio::test]
 async fn an_aborted_load_leaves_nothing_and_frees_its_label() {
     let world = World::new();
     let table = world.table(Partitioning::None, vec![], 2);

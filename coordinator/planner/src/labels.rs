@@ -130,8 +130,11 @@ impl Name {
                 qualifier: parts.len().checked_sub(2).map(|i| folded(&parts[i])),
                 name: parts.last().map(folded).unwrap_or_default(),
             },
-            // Integer division is planned as division.
-            other => Self { qualifier: None, name: other.to_string().to_lowercase().replace(" div ", " / ") },
+            // Integer division is planned as division, and parentheses leave no trace.
+            other => {
+                let text = other.to_string().to_lowercase().replace(" div ", " / ");
+                Self { qualifier: None, name: text.replace(['(', ')'], "") }
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod planner;
 mod prune;
 mod references;
 mod relations;
+mod same_names;
 mod scalar;
 mod tablets;
 

@@ -34,6 +34,7 @@ use crate::labels::{Labels, separate};
 use crate::operators::Arithmetic;
 use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
+use crate::same_names::guard;
 
 /// The catalog of Tarn's own tables, named as StarRocks names it.
 pub const CATALOG: &str = "default_catalog";
@@ -129,7 +130,6 @@ impl Planner {
     pub fn new(scans: Arc<ScanContext>, workers: WorkerSet, config: PlannerConfig) -> Result<Arc<Self>> {
         let mut session = SessionConfig::new()
             .with_target_partitions(config.target_partitions)
-            .with_information_schema(true)
             .with_create_default_catalog_and_schema(false);
         let options = session.options_mut();
         options.sql_parser.parse_float_as_decimal = true;
@@ -146,8 +146,10 @@ impl Planner {
         tarn_functions::register(&mut template)?;
         let mut planners: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(Arithmetic)];
         planners.extend(template.expr_planners().iter().cloned());
+        let rules = guard(template.physical_optimizers());
         let template = SessionStateBuilder::new_from_existing(template)
             .with_expr_planners(planners)
+            .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(GiveWay))
             .build();
         Ok(Arc::new(Self { template, scans, workers, channels: WorkerChannels::default() }))
@@ -245,7 +247,7 @@ impl Planning {
 
     /// A session that sees the snapshot and `files`.
     fn state(self: &Arc<Self>, files: HashMap<String, Arc<dyn TableProvider>>) -> Result<SessionState> {
-        let relations = Relations { planning: self.clone(), files };
+        let relations = Relations { planning: self.clone(), files, lenient: false };
         let template = &self.planner.template;
         let mut config = template.config().clone();
         config.options_mut().catalog.default_catalog = CATALOG.to_owned();

@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::TableType;
 use tarn_catalog::{Database, Relation};
 
 use crate::planner::{CATALOG, Planning};
@@ -19,6 +21,8 @@ pub(crate) struct Relations {
     pub(crate) planning: Arc<Planning>,
     /// `FILES()` of the query, by the name that stands for them.
     pub(crate) files: HashMap<String, Arc<dyn TableProvider>>,
+    /// Whether views that cannot be read are left out, as in `information_schema`, instead of failing who looks at all.
+    pub(crate) lenient: bool,
 }
 
 impl fmt::Debug for Relations {
@@ -50,8 +54,11 @@ impl CatalogProvider for Relations {
         if name == FILES_SCHEMA && !self.files.is_empty() {
             return Some(Arc::new(Files(self.files.clone())));
         }
+        if name == INFORMATION_SCHEMA {
+            return Some(Arc::new(InformationSchemaProvider::new(Arc::new(Self { lenient: true, ..self.clone() }))));
+        }
         let database = self.planning.context.catalog.database(name).ok()?.clone();
-        Some(Arc::new(Schema { planning: self.planning.clone(), database }))
+        Some(Arc::new(Schema { planning: self.planning.clone(), database, lenient: self.lenient }))
     }
 }
 
@@ -59,6 +66,7 @@ impl CatalogProvider for Relations {
 struct Schema {
     planning: Arc<Planning>,
     database: Arc<Database>,
+    lenient: bool,
 }
 
 impl fmt::Debug for Schema {
@@ -81,10 +89,20 @@ impl SchemaProvider for Schema {
                 Ok(Some(Arc::new(TabletTable::new(self.planning.clone(), table.clone(), name))))
             }
             Some(Relation::View(view)) => {
-                let view = self.planning.clone().view(self.database.name.clone(), view.clone());
-                Ok(Some(Arc::new(view.await.map_err(|e| DataFusionError::External(Box::new(e)))?)))
+                match self.planning.clone().view(self.database.name.clone(), view.clone()).await {
+                    Ok(view) => Ok(Some(Arc::new(view))),
+                    Err(_) if self.lenient => Ok(None),
+                    Err(error) => Err(DataFusionError::External(Box::new(error))),
+                }
             }
         }
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
+        Ok(self.planning.context.catalog.relation(self.database.id, name).map(|relation| match relation {
+            Relation::Table(_) => TableType::Base,
+            Relation::View(_) => TableType::View,
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {

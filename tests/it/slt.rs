@@ -1,5 +1,5 @@
 //! Runs every file in `tests/slt`, embedded and on a cluster. Each file has a database of its own; `$data` in a file
-//! is a folder for files that it reads.
+//! is a folder for files that it reads. Tables that a file leaves behind are made again from `SHOW CREATE TABLE`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,22 +15,24 @@ use crate::harness::{Client, Cluster};
 
 #[test]
 fn every_file_passes_embedded() {
-    run_all(&Cluster::dev());
+    run_all(&Cluster::dev(), "set scan_bytes_per_task = 33554432");
 }
 
 #[test]
 fn every_file_passes_on_a_cluster() {
-    run_all(&Cluster::three());
+    // The least read is worth a task on a compute node, so that small tables are queried there.
+    run_all(&Cluster::three(), "set scan_bytes_per_task = 1");
 }
 
-fn run_all(cluster: &Cluster) {
+/// Runs every file in sessions that begin with the statement `setting`.
+fn run_all(cluster: &Cluster, setting: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut failures = Vec::new();
     let files = files();
     assert!(!files.is_empty(), "no files");
     for file in &files {
         let name = file.file_stem().expect("a name").to_str().expect("UTF-8");
-        if let Err(error) = runtime.block_on(run_file(cluster, file, name)) {
+        if let Err(error) = runtime.block_on(run_file(cluster, file, name, setting)) {
             failures.push(format!("{name}: {error}"));
         }
     }
@@ -48,18 +50,19 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-async fn run_file(cluster: &Cluster, file: &Path, name: &str) -> Result<(), String> {
+async fn run_file(cluster: &Cluster, file: &Path, name: &str, setting: &str) -> Result<(), String> {
     let url = cluster.url();
     let database = format!("slt_{name}");
     let mut client = Client::connect(&url).await;
     for sql in [format!("drop database if exists {database}"), format!("create database {database}")] {
         client.run(&sql).await.map_err(|e| Failure(e).to_string())?;
     }
-    let mut runner = Runner::new(move || {
+    let mut runner = Runner::new(|| {
         let (url, database) = (url.clone(), database.clone());
         async move {
             let mut client = Client::connect(&url).await;
             client.run(&format!("use {database}")).await.map_err(Failure)?;
+            client.run(setting).await.map_err(Failure)?;
             Ok(Session(client))
         }
     });
@@ -68,7 +71,34 @@ async fn run_file(cluster: &Cluster, file: &Path, name: &str) -> Result<(), Stri
     let data = cluster.folder().join("slt-data");
     std::fs::create_dir_all(&data).expect("a folder");
     let script = script.replace("$data", data.to_str().expect("UTF-8"));
-    runner.run_script_async(&script).await.map_err(|e| e.display(false).to_string())
+    runner.run_script_async(&script).await.map_err(|e| e.display(false).to_string())?;
+    make_again(&mut client, &database).await
+}
+
+/// Makes each table of the database in another one from the text that `SHOW CREATE TABLE` gives, which must then be the
+/// new table's, too.
+async fn make_again(client: &mut Client, database: &str) -> Result<(), String> {
+    let copy = format!("{database}_copy");
+    for sql in [format!("drop database if exists {copy}"), format!("create database {copy}"), format!("use {copy}")] {
+        texts(client, &sql).await?;
+    }
+    for table in texts(client, &format!("show tables from {database}")).await? {
+        let shown = texts(client, &format!("show create table {database}.`{}`", table[0])).await?;
+        let text = &shown[0][1];
+        if text.starts_with("CREATE TABLE") {
+            texts(client, text).await?;
+            let again = texts(client, &format!("show create table `{}`", table[0])).await?;
+            if again != shown {
+                return Err(format!("{text}\nis made again as\n{}", again[0][1]));
+            }
+        }
+    }
+    texts(client, &format!("drop database {copy}")).await.map(drop)
+}
+
+async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    let batches = client.run(sql).await.map_err(|e| format!("{sql}: {}", Failure(e)))?;
+    Ok(batches.iter().flat_map(rows).collect())
 }
 
 struct Session(Client);

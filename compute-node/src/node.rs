@@ -45,6 +45,8 @@ pub struct ComputeNode {
     membership: JoinHandle<()>,
     sweep: JoinHandle<()>,
     drain: Duration,
+    /// Ends with the node.
+    _threads: Arc<QueryRuntime>,
 }
 
 impl ComputeNode {
@@ -84,7 +86,12 @@ impl ComputeNode {
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 close.clone().cancelled_owned(),
             );
-        let server = spawn("compute-node-server", server);
+        // Tasks of queries are children of the server's. Heartbeats are not.
+        let threads = QueryRuntime::new().map_err(|e| Error::Runtime(e.into()))?;
+        let server = {
+            let _entered = threads.enter();
+            spawn("compute-node-server", server)
+        };
 
         let alone = config.coordinators.is_empty();
         let (standing_tx, standing) = watch::channel(if alone { Standing::Member } else { Standing::Unknown });
@@ -106,7 +113,7 @@ impl ComputeNode {
         });
         info!(address, "compute node serves");
         let drain = Duration::from_secs(config.drain_seconds);
-        Ok(Self { address, tasks, standing, health, leave, close, server, membership, sweep, drain })
+        Ok(Self { address, tasks, standing, health, leave, close, server, membership, sweep, drain, _threads: threads })
     }
 
     /// `host:port` at which others reach it.

@@ -160,6 +160,8 @@ async fn write_plan(
     columns: &Columns,
     plan: &QueryPlan,
 ) -> std::result::Result<(), WriteError> {
+    // Until the first wait: the plan's tasks and the writers run on the threads of queries.
+    let entered = context.shared.threads.enter();
     let streams = execute_stream_partitioned(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;
     debug_assert_eq!(streams.len(), plan.physical.output_partitioning().partition_count());
     // Dropping the set, as when the load is interrupted, aborts its tasks.
@@ -169,6 +171,7 @@ async fn write_plan(
         let rows = stream.map_err(run_error);
         task::spawn_in(&mut writers, "insert", async move { write_stream(&context, &sink, &columns, rows).await });
     }
+    drop(entered);
     while let Some(ended) = writers.join_next().await {
         ended.map_err(|_| EngineError { kind: ErrorKind::Internal, message: "a writer failed".to_owned() })??;
     }

@@ -6,7 +6,6 @@ use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
@@ -112,7 +111,8 @@ async fn first_rows(
         let plan = context.shared.planner.plan(query, planning.clone(), parameters).await.map_err(planner_error)?;
         context.process.enter("running");
         let schema = plan.schema();
-        let mut rows = execute_stream(plan.physical, plan.task).map_err(run_error)?;
+        let threads = &context.shared.threads;
+        let mut rows = threads.run(|| execute_stream(plan.physical, plan.task)).map_err(run_error)?;
         match rows.next().await {
             None => return Ok((schema, futures::stream::empty().boxed())),
             Some(Ok(first)) => {
@@ -215,8 +215,8 @@ fn explain_schema() -> SchemaRef {
 async fn drain(context: &SessionContext, plan: &QueryPlan) -> Result<(u64, std::time::Duration)> {
     let started = std::time::Instant::now();
     context.process.enter("running");
-    let mut rows: SendableRecordBatchStream =
-        execute_stream(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;
+    let (physical, task) = (plan.physical.clone(), plan.task.clone());
+    let mut rows = context.shared.threads.run(|| execute_stream(physical, task)).map_err(run_error)?;
     let mut count = 0;
     while let Some(batch) = rows.next().await {
         count += batch.map_err(run_error)?.num_rows() as u64;

@@ -16,7 +16,7 @@ use tarn_proto::wire::coordinator_service_server::CoordinatorServiceServer;
 use tarn_proto::wire::{DESCRIPTORS, NodeLoad, NodeRole};
 use tarn_proto::{NodeId, task};
 use tarn_raft::{CatalogRaft, MAX_MESSAGE_BYTES};
-use tarn_scan::WorkerSet;
+use tarn_scan::{QueryRuntime, WorkerSet};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -66,7 +66,8 @@ impl Coordinator {
         let cancel = CancellationToken::new();
         let workers = WorkerSet::default();
         let planner = crate::query::planner(&config, catalog.stores().clone(), workers.clone()).await?;
-        let shared = Shared::new(raft.clone(), catalog.clone(), members.clone(), planner);
+        let threads = QueryRuntime::new().map_err(|e| Error::Engine(e.to_string()))?;
+        let shared = Shared::new(raft.clone(), catalog.clone(), members.clone(), planner, threads);
         let mut tasks = vec![serve(listener, &shared, cancel.clone()).await?];
         let flight = serve_clients(flight_listener, shared.clone(), config.root_password, tls);
         tasks.push(task::spawn("coordinator-membership", {

@@ -19,7 +19,7 @@ use tarn_proto::storage::{
 use tarn_proto::wire::{HeartbeatRequest, Manifest, NodeRole, TabletReport};
 use tarn_proto::{ErrorKind, NodeId, TableSchema, TabletId, TxnId, Version};
 use tarn_raft::CatalogRaft;
-use tarn_scan::WorkerSet;
+use tarn_scan::{QueryRuntime, WorkerSet};
 
 use crate::engine::CoordinatorEngine;
 use crate::session::Shared;
@@ -94,7 +94,10 @@ impl World {
         let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores.clone());
         let config = Config { data: folder.path().into(), cache_memory_bytes: 16 << 20, ..Config::default() };
         let planner = query::planner(&config, stores, WorkerSet::default()).await.unwrap();
-        let engine = CoordinatorEngine::new(Shared::new(raft.clone(), catalog, members, planner), "secret".into());
+        let engine = CoordinatorEngine::new(
+            Shared::new(raft.clone(), catalog, members, planner, QueryRuntime::new().unwrap()),
+            "secret".into(),
+        );
         let client = ClientInfo { user: "root".into(), address: "127.0.0.1:7".into(), protocol: "test" };
         let session = engine.open_session(client).await.unwrap();
         Self { engine, session, store, raft, _folder: folder }

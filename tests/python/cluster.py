@@ -255,6 +255,16 @@ class Cluster:
             return self.nodes[name] if self.nodes.get(name) and self.nodes[name].running() else None
         return wait_for("a leader", find, 15)
 
+    def cpu_seconds(self, prefix, during):
+        """CPU that the running nodes of a role take in so many seconds."""
+        def taken():
+            stats = (pathlib.Path(f"/proc/{n.process.pid}/stat").read_text() for n in self.of_role(prefix) if n.running())
+            # User and system time, in ticks; the name before the parenthesis may hold spaces.
+            return sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats)
+        before = taken()
+        time.sleep(during)
+        return (taken() - before) / os.sysconf("SC_CLK_TCK")
+
     def tails(self):
         return "\n".join(f"---- {node.name}\n{node.tail()}" for node in self.nodes.values())
 

@@ -16,6 +16,7 @@
 //!  tablet/      TabletScan, TabletSource, morsels, the stream of a partition
 //!  cache        pieces of segments in memory; blocks of remote segments in memory and on disk
 //!  segment      one segment file: footer, reads through the cache
+//!  runtime      threads that queries run on
 //!  codec        tablet scans on the wire
 //!  distribute/  how many tasks, which tablets in which task, which worker runs it
 //!  files/       files as a source
@@ -28,6 +29,7 @@ mod distribute;
 mod error;
 pub mod files;
 mod metrics;
+mod runtime;
 mod segment;
 mod tablet;
 
@@ -35,4 +37,5 @@ pub use codec::TarnCodec;
 pub use context::{CacheConfig, ScanContext};
 pub use distribute::{TabletRouting, TabletScaleUp, TabletTaskCount, WorkerSet};
 pub use error::Error;
+pub use runtime::{QueryRows, QueryRuntime};
 pub use tablet::{Pruned, TabletRead, TabletScan, TabletSource, scan};

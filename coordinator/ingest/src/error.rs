@@ -12,7 +12,9 @@ pub enum Error {
     #[error(transparent)]
     Catalog(#[from] ProposeError),
     /// The label is that of a load that still runs, so that what becomes of it is not known.
-    #[error("label `{label}` is in use by transaction {txn}, which is still running: repeat the load when it has ended")]
+    #[error(
+        "label `{label}` is in use by transaction {txn}, which is still running: repeat the load when it has ended"
+    )]
     LabelInUse {
         /// The label.
         label: String,

@@ -11,6 +11,7 @@ use tarn_ingest::CatalogClient;
 use tarn_planner::Planner;
 use tarn_proto::{ErrorKind, NodeId};
 use tarn_raft::CatalogRaft;
+use tarn_scan::QueryRuntime;
 use tarn_sql::ObjectName;
 
 use super::{Error, Variables};
@@ -31,6 +32,8 @@ pub struct Shared {
     pub processes: Processes,
     /// Plans and runs queries.
     pub planner: Arc<Planner>,
+    /// Where queries run.
+    pub threads: Arc<QueryRuntime>,
     /// The start of this process, as its heartbeats tell it. Set once it has registered.
     pub incarnation: OnceLock<String>,
 }
@@ -42,6 +45,7 @@ impl Shared {
         catalog: ReplicatedCatalog,
         members: Arc<RwLock<Members>>,
         planner: Arc<Planner>,
+        threads: Arc<QueryRuntime>,
     ) -> Arc<Self> {
         Arc::new(Self {
             node: raft.node_id(),
@@ -50,6 +54,7 @@ impl Shared {
             members,
             processes: Processes::default(),
             planner,
+            threads,
             incarnation: OnceLock::new(),
         })
     }

@@ -17,11 +17,7 @@ use super::world::World;
 
 const LONG: Duration = Duration::from_secs(30);
 
-async fn try_begin(
-    world: &Arc<World>,
-    (database, table): (DatabaseId, TableId),
-    label: &str,
-) -> Result<Begun, Error> {
+async fn try_begin(world: &Arc<World>, (database, table): (DatabaseId, TableId), label: &str) -> Result<Begun, Error> {
     let request =
         Request { database, table, label: Some(label.to_owned()), owner: (NodeId(1), "start".into()), timeout: LONG };
     Load::begin(world.clone(), world.stores(), request).await

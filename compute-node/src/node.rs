@@ -7,7 +7,7 @@ use std::time::Duration;
 use datafusion_distributed::Worker;
 use tarn_proto::storage::StorePool;
 use tarn_proto::task::spawn;
-use tarn_scan::ScanContext;
+use tarn_scan::{QueryRuntime, ScanContext};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

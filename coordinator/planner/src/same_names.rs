@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{ExecutionPlan, with_new_children_if_necessary};
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 /// Rules of this name push filters, by name.
 const PUSHES: &str = "FilterPushdown";
@@ -36,7 +36,7 @@ impl PhysicalOptimizerRule for UniqueNames {
         }
         let children = plan.children().into_iter().map(|child| self.optimize(child.clone(), config));
         let children = children.collect::<Result<Vec<_>>>()?;
-        with_new_children_if_necessary(plan, children)
+        replace_children_if_necessary(plan, children)
     }
 
     fn name(&self) -> &str {

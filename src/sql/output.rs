@@ -116,11 +116,14 @@ fn write_csv(out: &mut impl Write, batch: &RecordBatch) -> anyhow::Result<()> {
     let options = format_options("");
     let columns =
         batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options)).collect::<Result<Vec<_>, _>>()?;
+    // Logical ones: a column of type Null has no validity of its own.
+    let nulls: Vec<_> = batch.columns().iter().map(|c| c.logical_nulls()).collect();
     for row in 0..batch.num_rows() {
+        let is_null = |column: usize| nulls[column].as_ref().is_some_and(|n| n.is_null(row));
         let values: Vec<Option<String>> = columns
             .iter()
-            .zip(batch.columns())
-            .map(|(formatter, column)| (!column.is_null(row)).then(|| formatter.value(row).to_string()))
+            .enumerate()
+            .map(|(column, formatter)| (!is_null(column)).then(|| formatter.value(row).to_string()))
             .collect();
         write_csv_line(out, values.iter().map(Option::as_deref))?;
     }

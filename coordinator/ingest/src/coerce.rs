@@ -1,7 +1,7 @@
 //! Source columns to declared columns, strictly: a value that does not fit fails the load and is named.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options, take};
 use arrow::datatypes::{DataType as ArrowType, Decimal128Type};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -141,7 +141,12 @@ fn cast_strictly(
         return Err(never());
     }
     cast_with_options(array, wanted, &options).map_err(|_| {
-        let first = (0..array.len()).find(|&row| cast_with_options(&array.slice(row, 1), wanted, &options).is_err());
+        // Taken, not sliced: a slice of a list still holds the values of all lists, and all are cast.
+        let fits = |row: usize| {
+            let one = take(array, &UInt64Array::from(vec![row as u64]), None);
+            one.and_then(|one| cast_with_options(&one, wanted, &options)).is_ok()
+        };
+        let first = (0..array.len()).find(|&row| !fits(row));
         first.map_or_else(never, row_error)
     })
 }

@@ -159,11 +159,11 @@ mod tests {
     #[test]
     fn a_decimal_is_a_double_beside_a_double_only() {
         let price = || lit(ScalarValue::Decimal128(Some(12_345), 5, 2));
-        assert_eq!(coerced(col("v").eq(price())), "v = CAST(Decimal128(Some(12345),5,2) AS Float64)");
-        assert_eq!(coerced(col("d").eq(price())), "d = Decimal128(Some(12345),5,2)");
+        assert_eq!(coerced(col("v").eq(price())), "v = CAST(Decimal128(123.45,5,2) AS Float64)");
+        assert_eq!(coerced(col("d").eq(price())), "d = Decimal128(123.45,5,2)");
         assert_eq!(
             coerced(in_list(col("v"), vec![price(), lit(1i64)], false)),
-            "v IN ([CAST(Decimal128(Some(12345),5,2) AS Float64), Int64(1)])"
+            "v IN ([CAST(Decimal128(123.45,5,2) AS Float64), Int64(1)])"
         );
     }
 

@@ -6,8 +6,10 @@ use std::ops::ControlFlow;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::ResolvedTableReference;
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, TableFactor, Value, VisitMut, VisitorMut,
+    Expr, GroupByExpr, GroupByWithModifier, Ident, ObjectName, ObjectNamePart, Query, Select, TableFactor, Value,
+    VisitMut, VisitorMut,
 };
 use tarn_sql::files_properties;
 
@@ -19,6 +21,26 @@ pub(crate) const FILES_SCHEMA: &str = "files";
 /// Properties of one `FILES()`.
 pub(crate) type FilesProperties = Vec<(String, String)>;
 
+/// Writes `GROUP BY .. WITH ROLLUP` as the standard does. The engine overlooks what stands after `WITH`.
+fn grouped(group_by: &mut GroupByExpr) -> Result<()> {
+    let GroupByExpr::Expressions(exprs, modifiers) = group_by else { return Ok(()) };
+    let sets = |exprs: &mut Vec<Expr>| std::mem::take(exprs).into_iter().map(|e| vec![e]).collect();
+    match modifiers.as_slice() {
+        [] => return Ok(()),
+        [GroupByWithModifier::Rollup] => *exprs = vec![Expr::Rollup(sets(exprs))],
+        [GroupByWithModifier::Cube] => *exprs = vec![Expr::Cube(sets(exprs))],
+        [other, ..] => return Err(not_yet(format!("GROUP BY {other}"))),
+    }
+    modifiers.clear();
+    Ok(())
+}
+
+fn not_yet(what: String) -> Error {
+    Error::Engine(DataFusionError::NotImplemented(format!("{what} is not available yet")))
+}
+
+/// Also refuses or rewrites what the engine would overlook.
+///
 /// Replaces each `FILES(..)` by the table `files.file_N` and returns their properties in order of N, counted from
 /// 1.
 pub(crate) fn replace_files(query: &mut Query) -> Result<Vec<FilesProperties>> {
@@ -28,7 +50,17 @@ pub(crate) fn replace_files(query: &mut Query) -> Result<Vec<FilesProperties>> {
     impl VisitorMut for Files {
         type Break = Error;
 
+        fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+            match grouped(&mut select.group_by) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        }
+
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+            if let TableFactor::Table { sample: Some(_), name, .. } = factor {
+                return ControlFlow::Break(not_yet(format!("TABLESAMPLE of `{name}`")));
+            }
             match files_properties(factor) {
                 None => ControlFlow::Continue(()),
                 Some(Err(error)) => ControlFlow::Break(error.into()),

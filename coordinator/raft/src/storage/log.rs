@@ -110,7 +110,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut encoded = Vec::new();
             for entry in entries {
                 let (index, next) = (entry.log_id.index, window.next());
-                if index != next {
+                // A log that never held an entry may begin anywhere.
+                if index != next && window.state().last_log_id.is_some() {
                     return Err(io::Error::other(format!("log entry {index} appended where {next} is due")));
                 }
                 let bytes = record::encode_entry(&entry);

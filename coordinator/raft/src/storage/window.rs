@@ -49,6 +49,9 @@ impl Window {
 
     /// Adds an entry of `bytes` encoded bytes, durable after `write`.
     pub fn append(&mut self, entry: Entry, bytes: usize, write: u64) {
+        if self.last.is_none() {
+            self.start = entry.log_id.index;
+        }
         self.last = Some(entry.log_id);
         self.bytes += bytes;
         self.held.push_back(Held { entry, bytes, write });

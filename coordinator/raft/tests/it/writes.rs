@@ -1,12 +1,13 @@
 //! Changing and reading the catalog through any coordinator.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tarn_catalog::Response;
 use tarn_proto::ErrorKind;
 use tarn_raft::{Error, MAX_COMMAND_BYTES};
 
-use super::support::{Cluster, command, create, names};
+use super::support::{Cluster, PATIENCE, POLL, command, create, names};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_through_any_coordinator_is_seen_there_at_once_and_everywhere_by_a_linearizable_read() {
@@ -52,7 +53,17 @@ async fn a_command_repeated_at_the_next_leader_is_answered_from_memory() {
     let first = cluster.nodes[&leader].raft.propose_here(command(7, create("once"))).await.unwrap();
     cluster.crash(leader);
     let next = cluster.leader().await;
-    let again = cluster.nodes[&next].raft.propose_here(command(7, create("once"))).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(POLL);
+    // Who the others take for the leader may be still on its way to be one.
+    let again = loop {
+        poll.tick().await;
+        match cluster.nodes[&next].raft.propose_here(command(7, create("once"))).await {
+            Ok(again) => break again,
+            Err(error @ Error::NotLeader { .. }) => assert!(Instant::now() < deadline, "{error}"),
+            Err(error) => panic!("{error}"),
+        }
+    };
     assert_eq!(first.0, again.0);
     assert!(first.1 < again.1);
     let other = cluster.nodes[&next].raft.propose_here(command(8, create("once"))).await.unwrap();

@@ -34,7 +34,7 @@ impl JsonDecoder {
     /// Takes records from `buf`; not all of it when a batch is full.
     pub fn decode(&mut self, buf: &[u8]) -> Result<usize, Fault> {
         let used = self.decoder.decode(buf).map_err(|error| Fault {
-            row: self.rows + self.decoder.len() as u64 + 1,
+            row: self.rows + (self.decoder.len() as u64).max(1),
             kind: FaultKind::Row(reason(&error)),
         })?;
         self.taken.extend_from_slice(&buf[..used]);
@@ -57,7 +57,7 @@ impl JsonDecoder {
             }
             Err(error) => {
                 let (row, error) = if partial { (None, error) } else { self.find(error) };
-                let row = row.unwrap_or(self.decoder.len() as u64 + 1);
+                let row = row.unwrap_or((self.decoder.len() as u64).max(1));
                 Err(Fault { row: self.rows + row, kind: FaultKind::Row(reason(&error)) })
             }
         }

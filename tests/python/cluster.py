@@ -44,16 +44,19 @@ def wait_for(what, condition, seconds=START_SECONDS):
         time.sleep(POLL_SECONDS)
 
 
-def free_port():
-    """A free port below the range that the kernel gives to outgoing connections."""
+def free_port(given=set()):
+    """A free port below the range that the kernel gives to outgoing connections, another one at each call."""
     while True:
         port = random.randint(15000, 31000)
+        if port in given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        given.add(port)
+        return port
 
 
 def address():

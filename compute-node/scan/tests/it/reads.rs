@@ -33,7 +33,7 @@ async fn projections_return_their_columns_in_order() {
     let fixture = Fixture::new().await;
     let session = fixture.session(SessionConfig::new());
     assert_same(&session, "select facts, id, kind from {t}").await;
-    assert_same(&session, "select n, n, id + 1 as n2 from {t}").await;
+    assert_same(&session, "select n, n as m, id + 1 as n2 from {t}").await;
     assert_same(&session, "select count(*) from {t}").await;
     assert_same(&session, "select count(*), count(n), sum(price), min(kind), max(at) from {t} where id > 500").await;
     let plan = explain(&session, "select kind from things where id > 3").await;
@@ -104,7 +104,7 @@ async fn a_key_filter_reads_only_its_rows() {
     assert_same(&session, "select * from {t} where id = 69000").await;
     fixture.store.bytes_read.store(0, Ordering::Relaxed);
     // Excluded by the short-key index: not even the footers of the other segments are read.
-    assert_eq!(answer(&session, "select n from things where id >= 200000").await.unwrap(), Vec::<String>::new());
+    assert_eq!(answer(&session, "select n from things where id < -5").await.unwrap(), Vec::<String>::new());
     assert_eq!(fixture.store.bytes_read.load(Ordering::Relaxed), 0);
     for filter in ["id in (3, 99, 101499)", "id = 5 and kind = 'apple'", "id > 70000 and id <= 70010", "60000 > id"] {
         assert_same(&session, &format!("select id, kind from {{t}} where {filter}")).await;

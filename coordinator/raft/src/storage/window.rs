@@ -24,6 +24,8 @@ struct Held {
 pub(super) struct Window {
     purged: Option<LogId>,
     last: Option<LogId>,
+    /// Index of the log's first entry.
+    first: u64,
     /// Index of the first held entry; everything in the log before it is on disk.
     start: u64,
     held: VecDeque<Held>,
@@ -35,7 +37,15 @@ pub(super) struct Window {
 impl Window {
     /// A log that is all on disk.
     pub fn new(purged: Option<LogId>, last: Option<LogId>) -> Self {
-        Self { purged, last, start: last.next_index(), held: VecDeque::new(), bytes: 0, durable: 0 }
+        Self {
+            purged,
+            last,
+            first: purged.next_index(),
+            start: last.next_index(),
+            held: VecDeque::new(),
+            bytes: 0,
+            durable: 0,
+        }
     }
 
     pub fn state(&self) -> LogState<TypeConfig> {
@@ -50,7 +60,7 @@ impl Window {
     /// Adds an entry of `bytes` encoded bytes, durable after `write`.
     pub fn append(&mut self, entry: Entry, bytes: usize, write: u64) {
         if self.last.is_none() {
-            self.start = entry.log_id.index;
+            (self.first, self.start) = (entry.log_id.index, entry.log_id.index);
         }
         self.last = Some(entry.log_id);
         self.bytes += bytes;
@@ -77,6 +87,7 @@ impl Window {
         if self.last.is_none_or(|last| last.index <= upto.index) {
             self.last = Some(upto);
         }
+        self.first = self.first.max(upto.index + 1);
         self.start = self.start.max(upto.index + 1);
     }
 
@@ -94,7 +105,7 @@ impl Window {
     /// Splits a range of indexes, cut to what the log holds, into the part that must be read from disk and the entries
     /// that follow it.
     pub fn read(&self, range: Range<u64>) -> (Range<u64>, impl Iterator<Item = &Entry>) {
-        let from = range.start.max(self.purged.next_index());
+        let from = range.start.max(self.first);
         let to = range.end.min(self.next()).max(from);
         let disk = from.min(self.start)..to.min(self.start);
         let skip = usize::try_from(from.saturating_sub(self.start)).unwrap_or(usize::MAX);

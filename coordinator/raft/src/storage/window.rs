@@ -67,9 +67,12 @@ impl Window {
         self.held.push_back(Held { entry, bytes, write });
     }
 
-    /// Drops what comes after `last`.
+    /// Drops what comes after `last`, which may be beyond the end.
     pub fn truncate_after(&mut self, last: Option<LogId>) {
         let end = last.max(self.purged).next_index();
+        if end >= self.next() {
+            return;
+        }
         while self.held.back().is_some_and(|h| h.entry.log_id.index >= end) {
             let dropped = self.held.pop_back().expect("just looked at");
             self.bytes -= dropped.bytes;

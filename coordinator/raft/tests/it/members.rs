@@ -63,6 +63,7 @@ async fn a_leader_can_remove_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn impossible_changes_of_the_members_are_refused() {
     let cluster = Cluster::new(1).await;
+    cluster.leader().await;
     let raft = &cluster.nodes[&1].raft;
     let unknown = raft.remove_coordinator(NodeId(5)).await.unwrap_err();
     assert!(matches!(unknown, Error::UnknownCoordinator(NodeId(5))), "{unknown}");

@@ -179,11 +179,11 @@ struct Speller<'a> {
 
 impl Speller<'_> {
     fn column(&self, ident: &mut Ident) {
-        if let Some(Some(spelling)) = self.columns.get(&ident.value.to_lowercase()) {
-            if *spelling != ident.value.to_lowercase() || ident.quote_style.is_some() {
-                (*spelling).clone_into(&mut ident.value);
-                ident.quote_style = Some('`');
-            }
+        if let Some(Some(spelling)) = self.columns.get(&ident.value.to_lowercase())
+            && (*spelling != ident.value.to_lowercase() || ident.quote_style.is_some())
+        {
+            (*spelling).clone_into(&mut ident.value);
+            ident.quote_style = Some('`');
         }
     }
 }

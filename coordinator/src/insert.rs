@@ -222,12 +222,9 @@ async fn place_in_file(
         planning.distributed = false;
         let Ok(plan) = context.shared.planner.plan(query, planning, None).await else { break };
         let Ok(stream) = datafusion::physical_plan::execute_stream(plan.physical, plan.task) else { break };
-        match first_refused(columns, stream).await {
-            Some(refused) => {
-                let refused = coerce::RowError { file: Some(files.display(file)), ..refused };
-                return WriteError::Row(refused).into();
-            }
-            None => {}
+        if let Some(refused) = first_refused(columns, stream).await {
+            let refused = coerce::RowError { file: Some(files.display(file)), ..refused };
+            return WriteError::Row(refused).into();
         }
     }
     WriteError::Row(error).into()

@@ -1,6 +1,7 @@
 """Writes measurements as a page with tables and charts."""
 
 import math
+import sys
 
 from engines import ENGINES, TITLES
 
@@ -70,7 +71,7 @@ def write(results, out):
     lines = [
         "# Measurements", "",
         f"{machine['cpu']}, {machine['memory_gib']} GiB, {machine['date']}; DuckDB {machine['duckdb']}, DataFusion "
-        f"{machine['datafusion']} (Python packages). `make bench` measures again.", "",
+        f"{machine['datafusion']} (Python packages). Measured by `{' '.join(['bench/run.py', *sys.argv[1:]])}`.", "",
         f"Milliseconds until all rows have arrived, median of {results['runs']}. Hot: one process, the first run not",
         "counted. Cold: a new process for each run"
         + (", page cache emptied." if machine["page cache dropped before cold runs"] else "; the page cache could not be emptied."),

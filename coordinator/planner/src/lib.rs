@@ -9,6 +9,7 @@
 //!
 //! A plan holds ids and versions of tablets, never file lists. Nothing here runs a statement: the coordinator does.
 
+mod cardinality;
 mod coercion;
 mod dialect;
 pub mod distributed;

@@ -25,6 +25,7 @@ use tarn_scan::{ScanContext, WorkerSet};
 use tarn_sql::Statement;
 use url::Url;
 
+use crate::cardinality;
 use crate::coercion::coerce;
 use crate::dialect::translate;
 use crate::distributed::{self, RemoteQuery, WorkerChannels};
@@ -137,6 +138,7 @@ impl Planner {
         options.sql_parser.default_null_ordering = "nulls_min".to_owned();
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
+        options.optimizer.use_statistics_registry = true;
         let runtime = RuntimeEnv { disk_manager: config.spill, ..RuntimeEnv::default() };
         let mut template = SessionStateBuilder::new()
             .with_config(session)
@@ -151,6 +153,7 @@ impl Planner {
             .with_expr_planners(planners)
             .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(GiveWay))
+            .with_statistics_registry(cardinality::registry())
             .build();
         Ok(Arc::new(Self { template, scans, workers, channels: WorkerChannels::default() }))
     }

@@ -7,38 +7,15 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use datafusion::catalog::Session;
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::context::QueryPlanner;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
 };
 use datafusion_distributed::{DistributedExec, NetworkBoundary, NetworkBoundaryExt, NetworkCoalesceExec, Stage};
 
-/// Puts the merges under whatever plans the builder's query planner makes.
-pub(super) fn install(mut builder: SessionStateBuilder) -> SessionStateBuilder {
-    match builder.query_planner().take() {
-        Some(planner) => builder.with_query_planner(Arc::new(MergingPlanner(planner))),
-        None => builder,
-    }
-}
-
-#[derive(Debug)]
-struct MergingPlanner(Arc<dyn QueryPlanner + Send + Sync>);
-
-#[async_trait]
-impl QueryPlanner for MergingPlanner {
-    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        rewrite(self.0.create_physical_plan(plan, session).await?, false)
-    }
-}
-
 /// Rewrites the part of the plan that runs in the coordinator, which begins at its [`DistributedExec`].
-fn rewrite(plan: Arc<dyn ExecutionPlan>, in_head: bool) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn rewrite(plan: Arc<dyn ExecutionPlan>, in_head: bool) -> Result<Arc<dyn ExecutionPlan>> {
     if plan.is_network_boundary() {
         return Ok(plan);
     }

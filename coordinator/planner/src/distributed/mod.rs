@@ -1,7 +1,7 @@
 //! Running plans on compute nodes.
 //!
 //! [`configure`] prepares a session so that the physical plans it makes are cut into stages whose tasks run on compute
-//! nodes, where tablets are cached. A plan that is not worth it, or a session without workers, stays plain and runs in
+//! nodes, where tablets are cached. A plan that reads no tablets, or a session without workers, stays plain and runs in
 //! the coordinator. What is needed once per process is [`WorkerChannels`]; everything else belongs to one query.
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //!  channels     connections to compute nodes; they name the node in errors
 //!  loss         was a compute node lost, and which one?
 //!  merge        ordered results are merged on each node before they travel
+//!  whole        what is not worth several tasks runs as one, on a compute node
 //!  explain      stages, tasks and their metrics as text
 //! ```
 //!
@@ -19,12 +20,18 @@ mod channels;
 mod explain;
 mod loss;
 mod merge;
+mod whole;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
 use tarn_scan::{ScanContext, TabletRouting, TabletScaleUp, TabletTaskCount, TarnCodec, WorkerSet};
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
@@ -80,20 +87,41 @@ pub fn configure(
     let budget = (EXCHANGE_BYTES / workers.len()).clamp(MIN_EXCHANGE_BYTES, MAX_EXCHANGE_BYTES);
     channels.retain(&workers);
     let workers = WorkerSet::new(workers.as_ref().clone());
+    let scale_up = TabletScaleUp::new(workers.clone());
     let headers = headers(builder.config().get_or_insert_default().options(), query)?;
     let builder = builder
         .with_distributed_worker_resolver(workers.clone())
         .with_distributed_channel_resolver(channels.clone())
         .with_distributed_user_codec(TarnCodec::new(context.clone()))
         .with_distributed_desired_task_count_handler(TabletTaskCount::new(workers.clone(), query.scan_bytes_per_task))
-        .with_distributed_scale_up_leaf_node_handler(TabletScaleUp::new(workers.clone()))
+        .with_distributed_scale_up_leaf_node_handler(scale_up.clone())
         .with_distributed_route_tasks_handler(TabletRouting::new(workers))
         .with_distributed_planner()
         .with_distributed_passthrough_headers(headers)?
         .with_distributed_dynamic_task_count(false)?
         .with_distributed_metrics_collection(query.collect_metrics)?
         .with_distributed_worker_connection_buffer_budget_bytes(budget)?;
-    Ok(merge::install(builder))
+    let mut builder = builder;
+    let Some(planner) = builder.query_planner().take() else { return Ok(builder) };
+    let planner = RemotePlanner { planner, scale_up, collect_metrics: query.collect_metrics };
+    Ok(builder.with_query_planner(Arc::new(planner)))
+}
+
+/// The planner of datafusion-distributed, with what it leaves to us.
+#[derive(Debug)]
+struct RemotePlanner {
+    planner: Arc<dyn QueryPlanner + Send + Sync>,
+    scale_up: TabletScaleUp,
+    collect_metrics: bool,
+}
+
+#[async_trait]
+impl QueryPlanner for RemotePlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = merge::rewrite(self.planner.create_physical_plan(plan, session).await?, false)?;
+        let whole = whole::on_compute_node(&plan, session.config(), &self.scale_up, self.collect_metrics)?;
+        Ok(whole.unwrap_or(plan))
+    }
 }
 
 /// What travels with every call for the query.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use datafusion_distributed::Worker;
 use tarn_proto::storage::StorePool;
 use tarn_proto::task::spawn;
+use tarn_scan::distribute::WorkerChannels;
 use tarn_scan::{QueryRuntime, ScanContext};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,7 +20,6 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::channels::Peers;
 use crate::counted::Counted;
 use crate::membership::{self, Load, Standing};
 use crate::memory::QueryRuntimes;
@@ -68,8 +68,13 @@ impl ComputeNode {
 
         let runtimes = Arc::new(QueryRuntimes::new(&config).map_err(Error::Runtime)?);
         let tasks = Tasks::new();
-        let sessions =
-            TaskSessions { url, context, runtimes: runtimes.clone(), tasks: tasks.clone(), peers: Peers::default() };
+        let sessions = TaskSessions {
+            url,
+            context,
+            runtimes: runtimes.clone(),
+            tasks: tasks.clone(),
+            peers: WorkerChannels::default(),
+        };
         let worker = Worker::from_session_builder(sessions).with_version(env!("CARGO_PKG_VERSION"));
         let sweep = spawn("compute-node-sweep", sweep::run(worker.clone(), tasks.clone()));
         let (health, health_service) = health_reporter();

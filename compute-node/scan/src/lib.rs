@@ -18,14 +18,14 @@
 //!  segment      one segment file: footer, reads through the cache
 //!  runtime      threads that queries run on
 //!  codec        tablet scans on the wire
-//!  distribute/  how many tasks, which tablets in which task, which worker runs it
+//!  distribute/  how many tasks, which tablets in which task, which worker runs it; calls between nodes
 //!  files/       files as a source
 //! ```
 
 mod cache;
 mod codec;
 mod context;
-mod distribute;
+pub mod distribute;
 mod error;
 pub mod files;
 mod metrics;

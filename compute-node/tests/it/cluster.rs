@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::distributed::{RemoteQuery, WorkerChannels, configure};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -16,6 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
 use tarn_compute_node::{ComputeNode, Config};
+use tarn_planner::distributed::{RemoteQuery, WorkerChannels, configure};
 use tarn_proto::TabletId;
 use tarn_proto::storage::StorePool;
 use tarn_scan::{CacheConfig, Pruned, ScanContext, TabletRead, TabletScan, WorkerSet};

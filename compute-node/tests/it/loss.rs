@@ -1,8 +1,8 @@
 //! Nodes that are lost, queries that are dropped.
 
-use crate::distributed::{lost_worker, without};
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
+use tarn_planner::distributed::{lost_worker, without};
 use tarn_proto::task::spawn;
 
 use crate::cluster::{Cluster, answer, plan, rows, until};

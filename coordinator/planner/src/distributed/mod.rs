@@ -6,41 +6,28 @@
 //!
 //! ```text
 //!  configure ── resolver, codec, task counts, routing ──► planner of datafusion-distributed ──► merge
-//!  channels     connections to compute nodes; they name the node in errors
-//!  loss         was a compute node lost, and which one?
 //!  merge        ordered results are merged on each node before they travel
 //!  explain      stages, tasks and their metrics as text
 //! ```
 //!
 //! A distributed plan may be executed once: its tasks carry an id that workers accept a single time. Plan again to run
 //! again. Dropping the stream of a plan cancels its tasks on all nodes.
+//!
+//! What compute nodes must know as well, `tarn-scan` has: connections, the loss of a node, the headers of calls.
 
-mod channels;
 mod explain;
-mod loss;
 mod merge;
 
 use std::sync::Arc;
 
-use datafusion::config::ConfigOptions;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
+use tarn_scan::distribute::headers::of as headers;
 use tarn_scan::{ScanContext, TabletRouting, TabletScaleUp, TabletTaskCount, TarnCodec, WorkerSet};
-use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use channels::WorkerChannels;
 pub use explain::{explain, explain_analyze, is_distributed};
-pub use loss::{lost_worker, without};
-
-/// Header with the id of the query, in every call between nodes that work for it. Compute nodes know it by this name.
-const QUERY_ID: &str = "tarn-query-id";
-/// Header with the bytes of memory that the query may use on each node.
-const MEMORY_LIMIT: &str = "tarn-memory-limit";
-/// Before the key of an option of the session, in the headers that carry options.
-const OPTION: &str = "tarn-set-";
-/// Options that change how operators work, and so must be the same on every node.
-const FORWARDED: &str = "datafusion.execution.";
+pub use tarn_scan::distribute::{RemoteQuery, WorkerChannels, lost_worker, without};
 
 /// Memory for batches that arrived and wait, over all nodes that a task reads from.
 const EXCHANGE_BYTES: usize = 256 << 20;
@@ -48,19 +35,6 @@ const EXCHANGE_BYTES: usize = 256 << 20;
 const MIN_EXCHANGE_BYTES: usize = 4 << 20;
 /// The most of it for one node.
 const MAX_EXCHANGE_BYTES: usize = 64 << 20;
-
-/// What compute nodes are told of a query.
-#[derive(Clone, Debug)]
-pub struct RemoteQuery {
-    /// Its id, in every log line of every node that works for it. Visible ASCII.
-    pub query_id: String,
-    /// Memory it may use on each node; a node may be configured to give less.
-    pub memory_limit_bytes: Option<u64>,
-    /// What one task should read at least, in bytes.
-    pub scan_bytes_per_task: u64,
-    /// Whether tasks send their metrics, for [`explain_analyze`]. It costs a message per task.
-    pub collect_metrics: bool,
-}
 
 /// Lets the session that `builder` makes plan for `workers` as they are now: a stage's tasks run on those and no others,
 /// even if the set changes. Set the session's options before; those that matter to operators go along.
@@ -94,54 +68,4 @@ pub fn configure(
         .with_distributed_metrics_collection(query.collect_metrics)?
         .with_distributed_worker_connection_buffer_budget_bytes(budget)?;
     Ok(merge::install(builder))
-}
-
-/// What travels with every call for the query.
-fn headers(options: &ConfigOptions, query: &RemoteQuery) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    headers.insert(QUERY_ID, value(&query.query_id)?);
-    if let Some(bytes) = query.memory_limit_bytes {
-        headers.insert(MEMORY_LIMIT, HeaderValue::from(bytes));
-    }
-    let defaults = ConfigOptions::default().entries();
-    for entry in options.entries() {
-        let Some(text) = &entry.value else { continue };
-        let changed = || !defaults.iter().any(|d| d.key == entry.key && d.value == entry.value);
-        if entry.key.starts_with(FORWARDED) && changed() {
-            let name = HeaderName::try_from(format!("{OPTION}{}", entry.key)).map_err(unfit)?;
-            headers.insert(name, value(text)?);
-        }
-    }
-    Ok(headers)
-}
-
-fn value(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(unfit)
-}
-
-fn unfit(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
-    DataFusionError::External(Box::new(error)).context("the query id or an option cannot be sent to compute nodes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_changed_options_of_operators_are_sent() {
-        let mut options = ConfigOptions::default();
-        options.set("datafusion.execution.batch_size", "123").unwrap();
-        options.sql_parser.dialect = "MySQL".parse().unwrap();
-        let query = RemoteQuery {
-            query_id: "q-1".to_owned(),
-            memory_limit_bytes: Some(1 << 20),
-            scan_bytes_per_task: TabletTaskCount::BYTES_PER_TASK,
-            collect_metrics: false,
-        };
-        let headers = headers(&options, &query).unwrap();
-        assert_eq!(headers.len(), 3);
-        assert_eq!(headers[QUERY_ID], "q-1");
-        assert_eq!(headers[MEMORY_LIMIT], "1048576");
-        assert_eq!(headers["tarn-set-datafusion.execution.batch_size"], "123");
-    }
 }

@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tarn_proto::machine;
 use tarn_scan::CacheConfig;
 
-use crate::machine;
-
+/// What a machine has that does not tell.
+const UNKNOWN_MEMORY: u64 = 4 << 30;
 /// Share of the machine's memory for queries, in percent.
 const QUERY_MEMORY_PERCENT: u64 = 50;
 /// Share of the machine's memory for the block cache, in percent.
@@ -42,7 +43,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let memory = machine::memory().total;
+        let memory = match machine::memory().total {
+            0 => UNKNOWN_MEMORY,
+            known => known,
+        };
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9040)),
             advertise: None,

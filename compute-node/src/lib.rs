@@ -11,13 +11,11 @@
 //!   ├ sweep        lets go of tasks that have ended
 //!   ├ membership   registers the node, tells coordinators that it lives and how loaded it is
 //!   └ trace        the query's id in every log line
-//!  machine     memory and processors, as the operating system counts them
 //! ```
 
 mod config;
 mod counted;
 mod error;
-mod machine;
 mod membership;
 mod memory;
 mod metrics;

@@ -15,7 +15,7 @@ use tarn_planner::{Planner, PlannerConfig, QueryContext, QueryPlan};
 use tarn_proto::storage::StorePool;
 use tarn_proto::{DataType, ErrorKind};
 use tarn_scan::files::{FilesOptions, resolve};
-use tarn_scan::{CacheConfig, ScanContext, WorkerSet};
+use tarn_scan::{CacheConfig, Failure, ScanContext, WorkerSet};
 use tarn_sql::{Statement, ast};
 use tracing::{Instrument, info_span, warn};
 
@@ -76,11 +76,12 @@ pub(crate) fn planner_error(error: tarn_planner::Error) -> EngineError {
 
 /// An error of a running query as the client's.
 pub(crate) fn run_error(error: DataFusionError) -> EngineError {
-    match lost_worker(&error) {
-        Some(node) => EngineError {
-            kind: ErrorKind::Unavailable,
-            message: format!("compute node {node} was lost while the query ran: run it again"),
-        },
+    if let Some(node) = lost_worker(&error) {
+        let message = format!("compute node {node} was lost while the query ran: run it again");
+        return EngineError { kind: ErrorKind::Unavailable, message };
+    }
+    match Failure::of(&error) {
+        Some(Failure { kind, message }) => EngineError { kind, message },
         None => planner_error(error.into()),
     }
 }

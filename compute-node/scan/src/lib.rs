@@ -36,6 +36,6 @@ mod tablet;
 pub use codec::TarnCodec;
 pub use context::{CacheConfig, ScanContext};
 pub use distribute::{TabletRouting, TabletScaleUp, TabletTaskCount, WorkerSet};
-pub use error::Error;
+pub use error::{Error, Failure};
 pub use runtime::{QueryRows, QueryRuntime};
 pub use tablet::{Pruned, TabletRead, TabletScan, TabletSource, scan};

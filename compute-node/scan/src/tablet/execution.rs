@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tarn_proto::storage::{SegmentKey, StoreError};
-use tarn_proto::{ErrorKind, RowsetId};
+use tarn_proto::{ErrorKind, RowsetId, TabletId};
 use tokio::sync::OnceCell;
 use vortex::array::VortexSessionExecute;
 use vortex::arrow::ArrowSessionExt;
@@ -116,12 +116,13 @@ impl Execution {
 
     async fn plan(&self) -> Result<Planned> {
         let source = &self.source;
-        let manifests = source.context.manifests(&source.tablets).await?;
+        let manifests = source.context.manifests(&source.table, &source.tablets).await?;
         let keys = KeyRange::of(&source.schema, &source.filters);
         let mut segments = Vec::new();
         let mut ranges = Vec::new();
         for (tablet, manifest) in source.tablets.iter().zip(manifests) {
-            let store = source.context.pool().get(tablet.node, &tablet.address).map_err(Error::from)?;
+            let store = source.context.pool().get(tablet.node, &tablet.address);
+            let store = store.map_err(|error| self.unreadable(tablet.tablet, error))?;
             for rowset in &manifest.rowsets {
                 for segment in &rowset.segments {
                     let key =
@@ -173,9 +174,13 @@ impl Execution {
         .into()
     }
 
+    fn unreadable(&self, tablet: TabletId, source: StoreError) -> Error {
+        Error::Store { table: self.source.table.to_string(), tablet, source }
+    }
+
     fn store_failed(&self, segment: &Segment, error: StoreError) -> Error {
         if error.kind != ErrorKind::NotFound {
-            return Error::Store(error);
+            return self.unreadable(segment.tablet.tablet, error);
         }
         self.source.context.forget_manifest(segment.tablet.tablet, segment.tablet.version);
         Error::Superseded { tablet: segment.tablet.tablet, source: error }

@@ -1,10 +1,11 @@
 //! Values of the right arrow type that their declared type does not take: too long, out of range, or not JSON.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::Decimal128Type;
+use arrow::datatypes::{Date32Type, Decimal128Type, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use serde::de::IgnoredAny;
 use tarn_proto::DataType;
+use tarn_proto::time::{FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS};
 
 /// Characters of a value that an error shows.
 const SHOWN: usize = 200;
@@ -47,11 +48,20 @@ pub(super) fn misfit(array: &ArrayRef, data_type: &DataType, live: &Live<'_>) ->
             columns.filter_map(|(column, (_, t))| misfit(column, t, live)).min_by_key(|misfit| misfit.index)
         }
         DataType::Decimal(precision, _) => {
-            let limit = 10i128.pow(u32::from(*precision));
+            let limit = 10u128.pow(u32::from(*precision));
             let values = array.as_primitive::<Decimal128Type>().values();
-            let index = (0..values.len()).find(|&i| values[i].unsigned_abs() >= limit.unsigned_abs() && live(i))?;
-            let value = array_value_to_string(array, index).unwrap_or_default();
-            Some(Misfit { index, value, problem: format!("is out of the range of {data_type}") })
+            let out = |i: &usize| values[*i].unsigned_abs() >= limit && live(*i);
+            Some(outside((0..values.len()).find(out)?, array, data_type))
+        }
+        DataType::Date => {
+            let days = array.as_primitive::<Date32Type>().values();
+            let out = |i: &usize| !(FIRST_DAY..=LAST_DAY).contains(&days[*i]) && live(*i);
+            Some(outside((0..days.len()).find(out)?, array, data_type))
+        }
+        DataType::DateTime => {
+            let micros = array.as_primitive::<TimestampMicrosecondType>().values();
+            let out = |i: &usize| !(FIRST_MICROS..=LAST_MICROS).contains(&micros[*i]) && live(*i);
+            Some(outside((0..micros.len()).find(out)?, array, data_type))
         }
         DataType::Json => {
             let texts = array.as_string_view();
@@ -73,13 +83,18 @@ pub(super) fn misfit(array: &ArrayRef, data_type: &DataType, live: &Live<'_>) ->
     }
 }
 
+fn outside(index: usize, array: &ArrayRef, data_type: &DataType) -> Misfit {
+    let value = array_value_to_string(array, index).unwrap_or_default();
+    Misfit { index, value, problem: format!("is out of the range of {data_type}") }
+}
+
 /// Whether the type takes fewer values than its arrow type.
 fn is_checked(data_type: &DataType) -> bool {
     match data_type {
         DataType::Array(element) => is_checked(element),
         DataType::Map(key, value) => is_checked(key) || is_checked(value),
         DataType::Struct(fields) => fields.iter().any(|(_, t)| is_checked(t)),
-        DataType::Decimal(..) => true,
+        DataType::Decimal(..) | DataType::Date | DataType::DateTime => true,
         _ => data_type.is_text(),
     }
 }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, ListBuilder, MapBuilder, StringArray, StringBuilder, StructArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{
+    AsArray, Date32Array, Int64Array, ListBuilder, MapBuilder, StringArray, StringBuilder, StructArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use tarn_proto::time::{FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS};
 use tarn_proto::{ColumnId, SchemaVersion};
 
 use super::*;
@@ -142,4 +146,21 @@ fn a_long_value_is_cut_in_its_error() {
     let long = "ä".repeat(5000);
     let error = one(DataType::Varchar(3), true, Arc::new(StringArray::from(vec![long]))).unwrap_err().to_string();
     assert!(error.len() < 600 && error.contains("ä..` has 10000 bytes"), "{error}");
+}
+
+#[test]
+fn dates_end_with_the_year_9999() {
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![FIRST_DAY, LAST_DAY]));
+    assert!(one(DataType::Date, true, days).is_ok());
+    let error = one(DataType::Date, true, Arc::new(Date32Array::from(vec![0, LAST_DAY + 1]))).unwrap_err().to_string();
+    assert!(error.starts_with("row 12, column `c`: ") && error.ends_with(" is out of the range of date"), "{error}");
+
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["0000-01-01", "9999-12-31 23:59:59.999999"]));
+    let batch = one(DataType::DateTime, true, texts).unwrap();
+    let micros: &[i64] = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
+    assert_eq!(micros, [FIRST_MICROS, LAST_MICROS]);
+    for out in [FIRST_MICROS - 1, LAST_MICROS + 1] {
+        let error = one(DataType::DateTime, true, Arc::new(TimestampMicrosecondArray::from(vec![out]))).unwrap_err();
+        assert!(error.to_string().ends_with(" is out of the range of datetime"), "{error}");
+    }
 }

@@ -37,7 +37,7 @@ pub struct Config {
     pub cache_memory_bytes: u64,
     /// Disk space for blocks of remote segments. 0: memory only.
     pub cache_disk_bytes: u64,
-    /// Seconds that a shutdown waits for running tasks.
+    /// Seconds that a shutdown waits for running tasks before it cuts them off. Less than the process has for its stop.
     pub drain_seconds: u64,
 }
 
@@ -57,7 +57,7 @@ impl Default for Config {
             spill_limit_bytes: 100 << 30,
             cache_memory_bytes: memory / 100 * CACHE_MEMORY_PERCENT,
             cache_disk_bytes: 0,
-            drain_seconds: 30,
+            drain_seconds: 20,
         }
     }
 }

@@ -137,16 +137,19 @@ impl ComputeNode {
     }
 
     /// Leaves the cluster: stops heartbeats, refuses new tasks in a way that makes coordinators run them elsewhere, lets
-    /// running ones end within the configured time, and closes the server.
+    /// running ones end within the configured time, cuts off the rest, and closes the server. Queries whose tasks were cut
+    /// off fail with the node's name or run again without it, as when a node is lost.
     pub async fn shutdown(mut self) -> Result<(), Error> {
         self.leave.cancel();
         self.tasks.close();
         self.health.set_service_status("", ServingStatus::NotServing).await;
         let left = self.tasks.drained(self.drain).await;
-        if left > 0 {
-            warn!(tasks = left, waited = ?self.drain, "stopping with tasks running");
-        }
         self.close.cancel();
+        if left > 0 {
+            warn!(address = self.address, tasks = left, waited = ?self.drain, "compute node stopped with tasks running");
+            // They end with the node's threads.
+            return Ok(());
+        }
         let stopped = match tokio::time::timeout(CLOSE_TIMEOUT, &mut self.server).await {
             Ok(Ok(stopped)) => stopped,
             // It panicked, which is logged, or a connection does not end.

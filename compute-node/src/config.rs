@@ -4,9 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tarn_proto::machine;
 use tarn_scan::CacheConfig;
-
-use crate::machine;
 
 /// Share of the machine's memory for queries, in percent.
 const QUERY_MEMORY_PERCENT: u64 = 50;
@@ -36,13 +35,13 @@ pub struct Config {
     pub cache_memory_bytes: u64,
     /// Disk space for blocks of remote segments. 0: memory only.
     pub cache_disk_bytes: u64,
-    /// Seconds that a shutdown waits for running tasks.
+    /// Seconds that a shutdown waits for running tasks before it cuts them off. Less than the process has for its stop.
     pub drain_seconds: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let memory = machine::memory().total;
+        let memory = machine::memory_total();
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9040)),
             advertise: None,
@@ -53,7 +52,7 @@ impl Default for Config {
             spill_limit_bytes: 100 << 30,
             cache_memory_bytes: memory / 100 * CACHE_MEMORY_PERCENT,
             cache_disk_bytes: 0,
-            drain_seconds: 30,
+            drain_seconds: 20,
         }
     }
 }

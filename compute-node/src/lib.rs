@@ -6,20 +6,16 @@
 //! ```text
 //!  node        ComputeNode: the gRPC server, start and shutdown
 //!   ├ session      a task's session: codec, functions, options, memory
-//!   │   ├ memory       one pool per process, in it one per query
-//!   │   └ channels     connections to other compute nodes
+//!   │   └ memory       one pool per process, in it one per query
 //!   ├ counted      the calls that bring tasks; `tasks` knows how many run, and shutdown waits for them
 //!   ├ sweep        lets go of tasks that have ended
 //!   ├ membership   registers the node, tells coordinators that it lives and how loaded it is
 //!   └ trace        the query's id in every log line
-//!  machine     memory and processors, as the operating system counts them
 //! ```
 
-mod channels;
 mod config;
 mod counted;
 mod error;
-mod machine;
 mod membership;
 mod memory;
 mod metrics;

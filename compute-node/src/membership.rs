@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tarn_proto::machine::Meter;
 use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::wire::{NodeLoad, NodeRole};
 use tokio::sync::watch;
@@ -9,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::Config;
-use crate::machine::{self, Processors};
 use crate::memory::QueryRuntimes;
 use crate::metrics;
 use crate::tasks::Tasks;
@@ -27,31 +27,20 @@ pub(crate) enum Standing {
 
 /// What heartbeats tell.
 pub(crate) struct Load {
-    pub tasks: Tasks,
-    pub runtimes: Arc<QueryRuntimes>,
-    pub processors: Processors,
-    pub disk_total_bytes: u64,
+    tasks: Tasks,
+    runtimes: Arc<QueryRuntimes>,
+    meter: Meter,
 }
 
 impl Load {
     pub fn new(config: &Config, tasks: Tasks, runtimes: Arc<QueryRuntimes>) -> Self {
-        let disk_total_bytes = config.cache_disk_bytes + config.spill_limit_bytes;
-        Self { tasks, runtimes, processors: Processors::default(), disk_total_bytes }
+        Self { tasks, runtimes, meter: Meter::new(&config.data_dir) }
     }
 
     fn now(&self) -> NodeLoad {
-        let memory = machine::memory();
         let spilled = self.runtimes.spilled();
         metrics::memory(self.runtimes.reserved(), spilled);
-        NodeLoad {
-            cpu: self.processors.busy(),
-            memory_used_bytes: memory.used,
-            memory_total_bytes: memory.total,
-            disk_used_bytes: spilled,
-            disk_total_bytes: self.disk_total_bytes,
-            running: self.tasks.running() as u64,
-            tablets: 0,
-        }
+        NodeLoad { running: self.tasks.running() as u64, data_bytes: spilled, ..self.meter.measure() }
     }
 }
 

@@ -1,22 +1,15 @@
-//! Memory of queries: one pool for the process, and in it one for each query with its own limit.
-//!
-//! All tasks of a query share its pool. Operators that can spill do so when either limit is reached; others fail the
-//! query with a message that names the limit.
+//! What the tasks of a query share on this node: memory, and the disk that they spill to.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use datafusion::common::resources_datafusion_err;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{
-    GreedyMemoryPool, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
-};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use parking_lot::Mutex;
+use tarn_scan::query_pool;
 
 use crate::Config;
 
@@ -50,13 +43,9 @@ impl QueryRuntimes {
         if let Some(runtime) = queries.get(query_id).and_then(Weak::upgrade) {
             return Ok(runtime);
         }
-        let pool = QueryPool {
-            limit: limit.map_or(self.query_limit, |limit| limit.min(self.query_limit)),
-            used: AtomicUsize::new(0),
-            process: self.base.memory_pool.clone(),
-        };
+        let limit = limit.map_or(self.query_limit, |limit| limit.min(self.query_limit));
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.base)
-            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, TOP_CONSUMERS)))
+            .with_memory_pool(query_pool(limit, self.base.memory_pool.clone()))
             .build_arc()?;
         queries.retain(|_, runtime| runtime.strong_count() > 0);
         queries.insert(query_id.to_owned(), Arc::downgrade(&runtime));
@@ -74,65 +63,9 @@ impl QueryRuntimes {
     }
 }
 
-/// How many operators the message of a failed reservation names.
-const TOP_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).expect("three is not zero");
-
-/// A query's part of the process's pool.
-#[derive(Debug)]
-struct QueryPool {
-    limit: usize,
-    used: AtomicUsize,
-    process: Arc<dyn MemoryPool>,
-}
-
-impl MemoryPool for QueryPool {
-    fn name(&self) -> &str {
-        "query"
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.used.fetch_add(additional, Ordering::Relaxed);
-        self.process.grow(reservation, additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.used.fetch_sub(shrink, Ordering::Relaxed);
-        self.process.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let fits = |used: usize| used.checked_add(additional).filter(|total| *total <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|used| {
-            resources_datafusion_err!(
-                "the query uses {used} of the {} bytes it may use on a compute node, and needs {additional} more for {}; \
-                 raise the query's memory limit",
-                self.limit,
-                reservation.consumer().name()
-            )
-        })?;
-        self.process.try_grow(reservation, additional).inspect_err(|_| {
-            self.used.fetch_sub(additional, Ordering::Relaxed);
-        })
-    }
-
-    fn reserved(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.limit)
-    }
-}
-
-impl fmt::Display for QueryPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "query(used: {}, limit: {})", self.reserved(), self.limit)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::execution::memory_pool::MemoryConsumer;
+    use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
     use super::*;
 

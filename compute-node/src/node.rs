@@ -7,6 +7,7 @@ use std::time::Duration;
 use datafusion_distributed::Worker;
 use tarn_proto::storage::StorePool;
 use tarn_proto::task::spawn;
+use tarn_scan::distribute::WorkerChannels;
 use tarn_scan::{QueryRuntime, ScanContext};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,7 +20,6 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::channels::Peers;
 use crate::counted::Counted;
 use crate::membership::{self, Load, Standing};
 use crate::memory::QueryRuntimes;
@@ -68,8 +68,13 @@ impl ComputeNode {
 
         let runtimes = Arc::new(QueryRuntimes::new(&config).map_err(Error::Runtime)?);
         let tasks = Tasks::new();
-        let sessions =
-            TaskSessions { url, context, runtimes: runtimes.clone(), tasks: tasks.clone(), peers: Peers::default() };
+        let sessions = TaskSessions {
+            url,
+            context,
+            runtimes: runtimes.clone(),
+            tasks: tasks.clone(),
+            peers: WorkerChannels::default(),
+        };
         let worker = Worker::from_session_builder(sessions).with_version(env!("CARGO_PKG_VERSION"));
         let sweep = spawn("compute-node-sweep", sweep::run(worker.clone(), tasks.clone()));
         let (health, health_service) = health_reporter();
@@ -132,16 +137,19 @@ impl ComputeNode {
     }
 
     /// Leaves the cluster: stops heartbeats, refuses new tasks in a way that makes coordinators run them elsewhere, lets
-    /// running ones end within the configured time, and closes the server.
+    /// running ones end within the configured time, cuts off the rest, and closes the server. Queries whose tasks were cut
+    /// off fail with the node's name or run again without it, as when a node is lost.
     pub async fn shutdown(mut self) -> Result<(), Error> {
         self.leave.cancel();
         self.tasks.close();
         self.health.set_service_status("", ServingStatus::NotServing).await;
         let left = self.tasks.drained(self.drain).await;
-        if left > 0 {
-            warn!(tasks = left, waited = ?self.drain, "stopping with tasks running");
-        }
         self.close.cancel();
+        if left > 0 {
+            warn!(address = self.address, tasks = left, waited = ?self.drain, "compute node stopped with tasks running");
+            // They end with the node's threads.
+            return Ok(());
+        }
         let stopped = match tokio::time::timeout(CLOSE_TIMEOUT, &mut self.server).await {
             Ok(Ok(stopped)) => stopped,
             // It panicked, which is logged, or a connection does not end.

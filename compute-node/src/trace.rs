@@ -8,16 +8,9 @@ use std::any::Any;
 use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tonic::codegen::http::{HeaderMap, Request};
+use tarn_scan::distribute::headers::query_id;
+use tonic::codegen::http::Request;
 use tracing::{Instrument, Span, info_span};
-
-/// Header with the id of the query, in every call between nodes that work for it. Coordinators know it by this name.
-pub(crate) const QUERY_ID: &str = "tarn-query-id";
-
-/// The query that a call belongs to.
-pub(crate) fn query_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(QUERY_ID)?.to_str().ok()
-}
 
 /// The span of a call.
 pub(crate) fn span(request: &Request<()>) -> Span {

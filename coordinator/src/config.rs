@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tarn_proto::machine;
 
 /// A coordinator's settings, as they stand in its TOML file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub initial_voters: BTreeMap<String, String>,
     /// Memory for pieces of segments that queries without compute nodes read, in bytes.
     pub cache_memory_bytes: u64,
+    /// Memory that all queries may hold in this coordinator before they spill or fail, in bytes.
+    pub memory_limit_bytes: u64,
     /// What queries may spill to `data`, in bytes.
     pub spill_limit_bytes: u64,
     /// Log entries between two catalog snapshots.
@@ -55,6 +58,7 @@ impl Default for Config {
             root_password: String::new(),
             initial_voters: BTreeMap::new(),
             cache_memory_bytes: 2 << 30,
+            memory_limit_bytes: machine::memory_total() / 2,
             spill_limit_bytes: 100 << 30,
             snapshot_every: 10_000,
             label_retention_secs: 259_200,

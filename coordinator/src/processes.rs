@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tarn_gateway::engine::ClientInfo;
+use tarn_proto::wire::RunningQuery;
 use tokio_util::sync::CancellationToken;
 
 /// A client's connection, listed while it lives.
@@ -57,26 +58,6 @@ struct Registry {
     statements: Mutex<BTreeMap<String, Weak<Process>>>,
 }
 
-/// One line of `SHOW PROCESSLIST`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct ProcessInfo {
-    pub connection: u64,
-    /// Empty while the connection runs nothing.
-    pub query_id: String,
-    pub user: String,
-    pub host: String,
-    pub database: String,
-    pub connected: SystemTime,
-    /// How long the statement runs, or the connection sleeps.
-    pub elapsed: Duration,
-    pub state: String,
-    pub sql: String,
-    /// Rows and bytes worked through.
-    pub rows: u64,
-    pub bytes: u64,
-}
-
 /// Bits of a connection's id below its coordinator's.
 const CONNECTION_BITS: u32 = 32;
 
@@ -119,7 +100,7 @@ impl Processes {
     }
 
     /// Running statements, and connections that run none, by connection.
-    pub fn list(&self) -> Vec<ProcessInfo> {
+    pub fn list(&self) -> Vec<RunningQuery> {
         let statements = self.statements();
         let connections: Vec<Arc<Connection>> =
             self.registry.connections.lock().values().filter_map(Weak::upgrade).collect();
@@ -127,9 +108,9 @@ impl Processes {
             .iter()
             .filter(|c| !statements.iter().any(|p| p.connection.id == c.id))
             .map(|connection| Self::info(connection, None));
-        let mut list: Vec<ProcessInfo> =
+        let mut list: Vec<RunningQuery> =
             statements.iter().map(|p| Self::info(&p.connection, Some(p))).chain(idle).collect();
-        list.sort_by(|a, b| (a.connection, &a.query_id).cmp(&(b.connection, &b.query_id)));
+        list.sort_by(|a, b| (a.connection_id, &a.query_id).cmp(&(b.connection_id, &b.query_id)));
         list
     }
 
@@ -163,22 +144,27 @@ impl Processes {
         self.registry.statements.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    fn info(connection: &Connection, process: Option<&Arc<Process>>) -> ProcessInfo {
+    fn info(connection: &Connection, process: Option<&Arc<Process>>) -> RunningQuery {
         let since = process.map_or_else(|| *connection.idle_since.lock(), |p| p.started);
-        ProcessInfo {
-            connection: connection.id,
+        RunningQuery {
             query_id: process.map(|p| p.query_id.clone()).unwrap_or_default(),
+            connection_id: connection.id,
             user: connection.client.user.clone(),
-            host: connection.client.address.clone(),
+            client: connection.client.address.clone(),
             database: process.map(|p| p.database.clone()).unwrap_or_default(),
-            connected: connection.since,
-            elapsed: since.elapsed(),
             state: process.map(|p| p.state().to_owned()).unwrap_or_default(),
+            elapsed_ms: milliseconds(since.elapsed()),
             sql: process.map(|p| p.sql.clone()).unwrap_or_default(),
+            coordinator_id: coordinator_of(connection.id),
+            connected_unix_ms: milliseconds(connection.since.duration_since(UNIX_EPOCH).unwrap_or_default()),
             rows: process.map(|p| p.rows.load(Ordering::Relaxed)).unwrap_or_default(),
             bytes: process.map(|p| p.bytes.load(Ordering::Relaxed)).unwrap_or_default(),
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Connection {
@@ -247,6 +233,11 @@ mod tests {
         assert_eq!(list.len(), 2);
         let first = list.iter().find(|p| p.sql == "select 1").unwrap();
         assert_eq!((first.rows, first.bytes, first.state.as_str()), (5, 7, "running"));
+        assert_eq!(
+            (first.coordinator_id, first.connection_id, first.client.as_str()),
+            (3, connection.id, "127.0.0.1:9")
+        );
+        assert!(first.connected_unix_ms > 0);
         drop((one, two));
         assert_eq!(processes.list().len(), 1);
         drop(connection);

@@ -15,7 +15,7 @@ use tarn_planner::{Planner, PlannerConfig, QueryContext, QueryPlan};
 use tarn_proto::storage::StorePool;
 use tarn_proto::{DataType, ErrorKind};
 use tarn_scan::files::{FilesOptions, resolve};
-use tarn_scan::{CacheConfig, ScanContext, WorkerSet};
+use tarn_scan::{CacheConfig, Failure, ScanContext, WorkerSet};
 use tarn_sql::{Statement, ast};
 use tracing::{Instrument, info_span, warn};
 
@@ -48,7 +48,8 @@ pub(crate) async fn planner(
     });
     let spill = Arc::new(disk.map_err(|e| Error::Engine(e.strip_backtrace()))?);
     let target_partitions = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    Planner::new(scans, workers, PlannerConfig { target_partitions, spill })
+    let memory_limit = usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX);
+    Planner::new(scans, workers, PlannerConfig { target_partitions, memory_limit, spill })
         .map_err(|e| Error::Engine(tarn_proto::error::chain(&e)))
 }
 
@@ -76,11 +77,12 @@ pub(crate) fn planner_error(error: tarn_planner::Error) -> EngineError {
 
 /// An error of a running query as the client's.
 pub(crate) fn run_error(error: DataFusionError) -> EngineError {
-    match lost_worker(&error) {
-        Some(node) => EngineError {
-            kind: ErrorKind::Unavailable,
-            message: format!("compute node {node} was lost while the query ran: run it again"),
-        },
+    if let Some(node) = lost_worker(&error) {
+        let message = format!("compute node {node} was lost while the query ran: run it again");
+        return EngineError { kind: ErrorKind::Unavailable, message };
+    }
+    match Failure::of(&error) {
+        Some(Failure { kind, message }) => EngineError { kind, message },
         None => planner_error(error.into()),
     }
 }

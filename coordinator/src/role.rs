@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tarn_catalog::Operation;
 use tarn_gateway::{FlightSqlServer, Options, TlsConfig, serve_flight};
+use tarn_proto::machine::Meter;
 use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::storage::StorePool;
 use tarn_proto::wire::admin_service_server::AdminServiceServer;
@@ -72,6 +73,7 @@ impl Coordinator {
         let flight = serve_clients(flight_listener, shared.clone(), config.root_password, tls);
         tasks.push(task::spawn("coordinator-membership", {
             let (raft, cancel, shared) = (raft.clone(), cancel.clone(), shared.clone());
+            let meter = Meter::new(&config.data);
             let identity = Identity {
                 role: NodeRole::Coordinator,
                 address: address.clone(),
@@ -83,7 +85,8 @@ impl Coordinator {
                 if let Some(agent) = Agent::register(identity.clone(), vec![identity.address], &cancel).await {
                     // Only this task sets it.
                     let _ = shared.incarnation.set(agent.incarnation().to_owned());
-                    let load = || NodeLoad { running: shared.processes.running() as u64, ..NodeLoad::default() };
+                    let running = || shared.processes.running() as u64;
+                    let load = || NodeLoad { running: running(), ..meter.measure() };
                     agent.run(cancel, load).await;
                 }
             }

@@ -250,11 +250,13 @@ async fn a_coordinator_serves_clients_joins_its_cluster_and_stops() {
     let told = loop {
         poll.tick().await;
         if let Some(member) = coordinator.members().get(NodeId(1)) {
-            break member.flight_address.clone();
+            break member.clone();
         }
         assert!(Instant::now() < deadline, "no heartbeat: {:?}", coordinator.ready());
     };
-    assert_eq!(told, coordinator.flight_address());
+    assert_eq!(told.flight_address, coordinator.flight_address());
+    let load = told.load;
+    assert!(load.cores > 0 && load.memory_used_bytes > 0 && load.disk_used_bytes > 0, "{load:?}");
     assert_eq!(coordinator.ready(), Ok(()));
     let answering = tokio::net::TcpStream::connect(coordinator.flight_address()).await;
     assert!(answering.is_ok(), "{answering:?}");

@@ -27,6 +27,21 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind that [`fmt::Display`] writes so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Invalid,
+            Self::NotFound,
+            Self::AlreadyExists,
+            Self::Denied,
+            Self::Unavailable,
+            Self::Exhausted,
+            Self::Cancelled,
+            Self::Internal,
+        ];
+        all.into_iter().find(|kind| kind.to_string() == name)
+    }
+
     /// Whether repeating the same request can help.
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Unavailable)

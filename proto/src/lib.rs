@@ -14,6 +14,7 @@
 //!  segment  to_storage, from_storage            rows of a table <-> rows of a segment file
 //!  short_key  ShortKeyIndex                     key predicates to row ranges of a segment
 //!  storage  TabletStore, StorePool               a storage node as others see it: in process or by gRPC
+//!  machine  Meter                                how loaded the machine is, for heartbeats
 //!  membership  Agent                             registers a node and tells every coordinator that it lives
 //!  wire     generated from tarn/v1/*.proto
 //! ```
@@ -23,6 +24,7 @@ pub mod channel;
 pub mod encoding;
 pub mod error;
 pub mod ids;
+pub mod machine;
 pub mod membership;
 pub mod schema;
 pub mod segment;

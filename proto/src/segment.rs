@@ -1,14 +1,16 @@
 //! How a table's rows look inside a segment file, for the side that writes segments and the side that scans them.
 //!
 //! A segment is a Vortex file whose root is a struct with one field per column of the table's schema at the time of
-//! writing, in declared order and with the declared nullability. Two things differ from the table:
+//! writing, in declared order and with the declared nullability. Three things differ from the table:
 //!
 //! - **a field is named by its column's id** (`c7`), never by the column's name, so that renaming a column touches no
 //!   data;
-//! - **a map is the list of its entries** ([`storage_type`]), wherever it is nested. All other declared arrow types
-//!   (views, `Decimal128`, timestamps, lists, structs) are stored as they are and come back when the scan asks for them.
+//! - **a map is the list of its entries** ([`storage_type`]), wherever it is nested;
+//! - **a DATETIME is the integer of its microseconds**, wherever it is nested: the format's own timestamps end before the
+//!   year 9999 does.
 //!
-//! [`from_storage`] undoes both, casts what was read in another encoding (a dictionary, say) to the declared type, and
+//! All other declared arrow types (views, `Decimal128`, dates, lists, structs) are stored as they are and come back when
+//! the scan asks for them. [`from_storage`] undoes all three, casts what was read in another encoding (a dictionary, say) to the declared type, and
 //! fills columns that were added after the segment was written with NULL.
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
 use crate::{Column, ColumnId};
@@ -44,11 +46,13 @@ pub fn storage_type(declared: &DataType) -> DataType {
         DataType::Map(entries, _) => DataType::List(stored(entries)),
         DataType::List(item) => DataType::List(stored(item)),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(stored).collect()),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => DataType::Int64,
         other => other.clone(),
     }
 }
 
-/// Turns an array of a declared type into the stored one, or back: they differ in maps only. Anything else is cast.
+/// Turns an array of a declared type into the stored one, or back: they differ in maps and in times, whose microseconds
+/// are the integers as they are. Anything else is cast.
 fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == wanted {
         return Ok(array.clone());
@@ -141,10 +145,14 @@ fn rebuilt(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<Rec
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, Int32Builder, Int64Array, MapBuilder, StringViewArray, StringViewBuilder};
-    use arrow::datatypes::DataType as ArrowType;
+    use arrow::array::{
+        Int32Array, Int32Builder, Int64Array, MapBuilder, StringViewArray, StringViewBuilder, TimestampMicrosecondArray,
+    };
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{DataType as ArrowType, Int64Type};
 
     use super::*;
+    use crate::time::{FIRST_MICROS, LAST_MICROS};
     use crate::types::DataType;
 
     fn column(id: u32, name: &str, data_type: DataType, nullable: bool) -> Column {
@@ -207,6 +215,34 @@ mod tests {
         assert!(matches!(stored.column(0).data_type(), ArrowType::List(_)));
         let back = from_storage(&columns, &stored).unwrap();
         assert_eq!(back.columns(), rows.columns());
+    }
+
+    #[test]
+    fn times_are_stored_as_integers_wherever_they_are() {
+        let columns = [
+            column(1, "at", DataType::DateTime, true),
+            column(2, "list", DataType::Array(Box::new(DataType::DateTime)), true),
+            column(3, "map", DataType::Map(Box::new(DataType::DateTime), Box::new(DataType::DateTime)), true),
+        ];
+        let times = || TimestampMicrosecondArray::from(vec![Some(LAST_MICROS), None, Some(FIRST_MICROS)]);
+        let keys = TimestampMicrosecondArray::from(vec![LAST_MICROS, 0, FIRST_MICROS]);
+        let offsets = || OffsetBuffer::from_lengths([2, 0, 1]);
+        let ArrowType::List(item) = columns[1].data_type.to_arrow() else { panic!("not a list") };
+        let ArrowType::Map(entries, _) = columns[2].data_type.to_arrow() else { panic!("not a map") };
+        let ArrowType::Struct(fields) = entries.data_type().clone() else { panic!("not a struct") };
+        let values = StructArray::new(fields, vec![Arc::new(keys), Arc::new(times())], None);
+        let rows = batch(
+            &columns,
+            vec![
+                Arc::new(times()),
+                Arc::new(ListArray::new(item, offsets(), Arc::new(times()), None)),
+                Arc::new(MapArray::new(entries, offsets(), values, None, false)),
+            ],
+        );
+        let stored = to_storage(&columns, &storage_schema(&columns), &rows).unwrap();
+        assert_eq!(stored.column(0).as_primitive::<Int64Type>().value(0), LAST_MICROS);
+        assert!(!format!("{}", stored.schema()).contains("Timestamp"));
+        assert_eq!(from_storage(&columns, &stored).unwrap().columns(), rows.columns());
     }
 
     #[test]

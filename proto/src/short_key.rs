@@ -22,11 +22,10 @@ use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{
-    Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow::datatypes::{Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::error::ArrowError;
 
+use crate::segment::storage_type;
 use crate::{ColumnId, DataType, TableSchema};
 
 /// Rows from one entry to the next.
@@ -104,13 +103,16 @@ impl ShortKey {
             if value.len() != 1 {
                 return Err(ArrowError::InvalidArgumentError("a bound has one value per column".to_owned()));
             }
-            let value = cast_with_options(value, &column.data_type.to_arrow(), &strict)?;
+            let declared = column.data_type.to_arrow();
+            let value = cast_with_options(value, &declared, &strict)?;
+            let value = cast_with_options(&value, &storage_type(&declared), &strict)?;
             append(&column.data_type, &value, 0, &mut out);
         }
         Ok(out)
     }
 
-    /// Encodes the key of one row. `columns` are all the table's columns in declared order and declared arrow types.
+    /// Encodes the key of one row. `columns` are all the table's columns in declared order, as segments hold them
+    /// ([`storage_type`]).
     pub fn encode_row(&self, columns: &[ArrayRef], row: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(MAX_ENTRY_BYTES);
         for column in &self.columns {
@@ -142,7 +144,7 @@ const fn width(data_type: &DataType) -> Option<usize> {
     }
 }
 
-/// Appends the value of `array` at `row`. `array` has the type `data_type.to_arrow()`.
+/// Appends the value of `array` at `row`. `array` has the type that segments hold `data_type` as.
 fn append(data_type: &DataType, array: &ArrayRef, row: usize, out: &mut Vec<u8>) {
     if array.is_null(row) {
         out.push(0);
@@ -161,7 +163,7 @@ fn append(data_type: &DataType, array: &ArrayRef, row: usize, out: &mut Vec<u8>)
         DataType::Int => integer!(Int32Type),
         DataType::BigInt => integer!(Int64Type),
         DataType::Date => integer!(Date32Type),
-        DataType::DateTime => integer!(TimestampMicrosecondType),
+        DataType::DateTime => integer!(Int64Type),
         DataType::LargeInt | DataType::Decimal(..) => {
             let value = array.as_primitive::<Decimal128Type>().value(row);
             out.extend_from_slice(&((value as u128) ^ (1 << 127)).to_be_bytes());
@@ -186,7 +188,7 @@ const fn ordered(value: i64) -> [u8; 8] {
 
 /// Encodes the index of a segment of `rows` rows.
 ///
-/// `columns` are all the table's columns in declared order and declared arrow types, and `row_at` tells for a row of the
+/// `columns` are all the table's columns in declared order, as segments hold them ([`storage_type`]), and `row_at` tells for a row of the
 /// segment where in the columns it is: segments are sorted, `columns` need not be.
 pub fn encode_index(key: &ShortKey, columns: &[ArrayRef], rows: usize, row_at: impl Fn(usize) -> usize) -> Vec<u8> {
     encode_index_every(ROWS_PER_ENTRY, key, columns, rows, row_at)

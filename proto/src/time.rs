@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 /// Microseconds of a day.
 pub const DAY_MICROS: i64 = 86_400_000_000;
 
+/// 0000-01-01, the first DATE, in days since 1970-01-01.
+pub const FIRST_DAY: i32 = -719_528;
+/// 9999-12-31, the last DATE.
+pub const LAST_DAY: i32 = 2_932_896;
+/// 0000-01-01 00:00:00, the first DATETIME.
+pub const FIRST_MICROS: i64 = FIRST_DAY as i64 * DAY_MICROS;
+/// 9999-12-31 23:59:59.999999, the last DATETIME.
+pub const LAST_MICROS: i64 = (LAST_DAY as i64 + 1) * DAY_MICROS - 1;
+
 /// Unit of `date_trunc` and `time_slice`. Weeks start on Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -154,6 +163,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_first_and_the_last_day() {
+        assert_eq!((days_from_civil(0, 1, 1), days_from_civil(9999, 12, 31)), (FIRST_DAY.into(), LAST_DAY.into()));
+    }
 
     proptest! {
         #[test]

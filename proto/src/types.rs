@@ -53,7 +53,7 @@ pub enum DataType {
     Date,
     /// Date and time of day in microseconds, without a time zone.
     DateTime,
-    /// A JSON document, kept as text.
+    /// A JSON document, kept as the text that was written. Loads refuse what is not JSON.
     Json,
     /// A list of nullable elements.
     Array(Box<DataType>),

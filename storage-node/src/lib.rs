@@ -19,7 +19,6 @@ mod config;
 mod error;
 mod flight;
 mod identity;
-mod load;
 mod node;
 mod service;
 mod store;

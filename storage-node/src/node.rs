@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use tarn_proto::machine::Meter;
 use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::storage::TabletStore;
-use tarn_proto::wire::NodeRole;
 use tarn_proto::wire::storage_service_server::StorageServiceServer;
+use tarn_proto::wire::{NodeLoad, NodeRole};
 use tarn_proto::{NodeId, task};
 use tarn_tablet::Engine;
 use tokio::net::TcpListener;
@@ -18,7 +19,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 use crate::flight::FlightServer;
-use crate::load::LoadMeter;
 use crate::service::StorageServer;
 use crate::store::LocalStore;
 use crate::{Config, Error, identity};
@@ -79,6 +79,7 @@ impl StorageNode {
         let Some(agent) = Agent::register(identity, config.coordinators.clone(), &cancel).await else {
             return Err(Error::Background);
         };
+        let meter = Meter::new(&config.data);
         let agent = Arc::new(agent);
         let node_id = agent.node_id();
         if kept_id != Some(node_id) {
@@ -89,8 +90,11 @@ impl StorageNode {
         }
         let membership = {
             let (agent, engine) = (agent.clone(), engine.clone());
-            let meter = LoadMeter::default();
-            task::spawn("storage-membership", async move { agent.run(cancel, move || meter.measure(&engine)).await })
+            let load = move || {
+                let usage = engine.usage();
+                NodeLoad { running: usage.loads, tablets: usage.tablets, data_bytes: usage.bytes, ..meter.measure() }
+            };
+            task::spawn("storage-membership", async move { agent.run(cancel, load).await })
         };
         info!(node = %node_id, address, tablets = engine.tablet_count(), "storage node started");
         Ok(Self { engine, store, agent, node_id, address, cancel: stop, server, membership })

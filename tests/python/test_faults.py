@@ -162,6 +162,10 @@ def test_a_query_that_is_ended_takes_no_more_cpu(fresh, how):
     worker = threading.Thread(target=work)
     worker.start()
     entry = wait_for("the query to run", entries)[0]
+    # Every coordinator tells all of it: no column is empty.
+    for node in cluster.of_role("coordinator"):
+        [told] = [row for row in cluster.rows("show processlist", node=node) if row[10] == entry[10]]
+        assert told[6] == entry[6] and all(value is not None for value in told), told
     if how == "kill":
         wait_for("tasks to work", lambda: cluster.cpu_seconds("compute", 0.5) > 0.1, 10)
         cluster.run(f"kill query {entry[1]}", node=cluster.of_role("coordinator")[2])

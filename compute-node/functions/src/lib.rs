@@ -1,7 +1,8 @@
-//! SQL functions that StarRocks users expect and DataFusion lacks.
+//! SQL functions that StarRocks users expect and DataFusion lacks, or has for fewer years.
 //!
 //! ```text
 //!  time        pure calendar arithmetic, shared with partitioning by expression
+//!  date_trunc  date_trunc(unit, dt)
 //!  time_slice  time_slice(dt, INTERVAL n unit [, 'floor' | 'ceil'])
 //!  date        date_add, date_sub, datediff, year, month, day, hour, ...
 //!  str_to_date str_to_date(text, format)
@@ -10,6 +11,7 @@
 
 mod arguments;
 mod date;
+mod date_trunc;
 mod str_to_date;
 pub mod time;
 mod time_slice;
@@ -24,6 +26,7 @@ use datafusion::logical_expr::ScalarUDF;
 /// All functions of this crate.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut functions = date::functions();
+    functions.push(ScalarUDF::from(date_trunc::DateTrunc::default()));
     functions.push(ScalarUDF::from(time_slice::TimeSlice::default()));
     functions.push(ScalarUDF::from(str_to_date::StrToDate::default()));
     functions.extend(version::functions());

@@ -83,8 +83,8 @@ impl ScanContext {
         &self.cache
     }
 
-    /// The manifests of `tablets`, in order. What is not cached is asked for with one call per storage node.
-    pub(crate) async fn manifests(&self, tablets: &[TabletRead]) -> Result<Vec<Arc<Manifest>>, Error> {
+    /// The manifests of `tablets` of a table, in order. What is not cached is asked for with one call per storage node.
+    pub(crate) async fn manifests(&self, table: &str, tablets: &[TabletRead]) -> Result<Vec<Arc<Manifest>>, Error> {
         let mut found: Vec<Option<Arc<Manifest>>> =
             tablets.iter().map(|t| self.manifests.get(&(t.tablet, t.version)).map(|e| e.value().clone())).collect();
         let mut missing: Vec<usize> = (0..tablets.len()).filter(|i| found[*i].is_none()).collect();
@@ -93,7 +93,7 @@ impl ScanContext {
         });
         let calls = missing
             .chunk_by(|a, b| tablets[*a].node == tablets[*b].node && tablets[*a].address == tablets[*b].address)
-            .map(|group| self.fetch_manifests(tablets, group));
+            .map(|group| self.fetch_manifests(table, tablets, group));
         for (index, manifest) in futures::future::try_join_all(calls).await?.into_iter().flatten() {
             self.manifests.insert((tablets[index].tablet, tablets[index].version), manifest.clone());
             found[index] = Some(manifest);
@@ -107,13 +107,15 @@ impl ScanContext {
 
     async fn fetch_manifests(
         &self,
+        table: &str,
         tablets: &[TabletRead],
         group: &[usize],
     ) -> Result<Vec<(usize, Arc<Manifest>)>, Error> {
         let first = &tablets[group[0]];
-        let store = self.pool.get(first.node, &first.address)?;
+        let failed = |source| Error::Store { table: table.to_owned(), tablet: first.tablet, source };
+        let store = self.pool.get(first.node, &first.address).map_err(failed)?;
         let request: Vec<_> = group.iter().map(|i| (tablets[*i].tablet, tablets[*i].version)).collect();
-        let manifests = store.manifests(&request).await?;
+        let manifests = store.manifests(&request).await.map_err(failed)?;
         if manifests.len() != group.len() {
             return Err(wrong(first.tablet, "the storage node answered for other tablets"));
         }

@@ -17,17 +17,19 @@
 //!  cache        pieces of segments in memory; blocks of remote segments in memory and on disk
 //!  segment      one segment file: footer, reads through the cache
 //!  runtime      threads that queries run on
+//!  memory       what a query may use of the process's memory
 //!  codec        tablet scans on the wire
-//!  distribute/  how many tasks, which tablets in which task, which worker runs it
+//!  distribute/  how many tasks, which tablets in which task, which worker runs it; calls between nodes
 //!  files/       files as a source
 //! ```
 
 mod cache;
 mod codec;
 mod context;
-mod distribute;
+pub mod distribute;
 mod error;
 pub mod files;
+mod memory;
 mod metrics;
 mod runtime;
 mod segment;
@@ -36,6 +38,7 @@ mod tablet;
 pub use codec::TarnCodec;
 pub use context::{CacheConfig, ScanContext};
 pub use distribute::{TabletRouting, TabletScaleUp, TabletTaskCount, WorkerSet};
-pub use error::Error;
+pub use error::{Error, Failure};
+pub use memory::query_pool;
 pub use runtime::{QueryRows, QueryRuntime};
 pub use tablet::{Pruned, TabletRead, TabletScan, TabletSource, scan};

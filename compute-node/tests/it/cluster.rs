@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::distributed::{RemoteQuery, WorkerChannels, configure};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -16,6 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
 use tarn_compute_node::{ComputeNode, Config};
+use tarn_planner::distributed::{RemoteQuery, WorkerChannels, prepare, spread};
 use tarn_proto::TabletId;
 use tarn_proto::storage::StorePool;
 use tarn_scan::{CacheConfig, Pruned, ScanContext, TabletRead, TabletScan, WorkerSet};
@@ -113,14 +113,18 @@ impl Cluster {
 
     pub fn session_on(&self, workers: &WorkerSet, query_id: &str, memory: Option<u64>) -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(3).with_batch_size(1000);
-        let builder = SessionStateBuilder::new().with_default_features().with_config(config);
+        let mut builder = SessionStateBuilder::new().with_default_features().with_config(config);
         let query = RemoteQuery {
             query_id: query_id.to_owned(),
             memory_limit_bytes: memory,
             scan_bytes_per_task: tarn_scan::TabletTaskCount::BYTES_PER_TASK,
             collect_metrics: true,
         };
-        let builder = configure(builder, &self.context, workers, &self.channels, &query).unwrap();
+        if !workers.snapshot().is_empty() {
+            builder = prepare(builder);
+            let config = builder.config().take().unwrap();
+            builder = builder.with_config(spread(config, &self.context, workers, &self.channels, &query).unwrap());
+        }
         let session = SessionContext::new_with_state(builder.build());
         for table in &self.tables {
             let tablets = table.parts.iter().map(|(tablet, rows)| TabletRead {

@@ -1,8 +1,9 @@
 //! Nodes that are lost, queries that are dropped.
 
-use crate::distributed::{lost_worker, without};
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
+use tarn_compute_node::Config;
+use tarn_planner::distributed::{lost_worker, without};
 use tarn_proto::task::spawn;
 
 use crate::cluster::{Cluster, answer, plan, rows, until};
@@ -53,6 +54,22 @@ async fn dropping_the_stream_ends_the_tasks() {
     // The store still holds back its rows: the tasks end because nobody wants them.
     until("the end of all tasks", || cluster.running() == [0, 0]).await;
     until("the end of all reads", || cluster.store.open.receiver_count() == 0).await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_wait_any_longer_cuts_its_tasks_off_and_is_named() {
+    let mut cluster = Cluster::start_with(2, Config { drain_seconds: 0, ..Config::default() }).await;
+    cluster.store.open.send_replace(false);
+    let leaving = cluster.nodes[1].url();
+    let session = cluster.session("q-1");
+    let planned = plan(&session, GROUPS).await;
+    let query = spawn("test-query", async move { rows(&session, &planned).await });
+    until("work on both nodes", || cluster.running().iter().all(|running| *running > 0)).await;
+    cluster.nodes[1].node.take().unwrap().shutdown().await.unwrap();
+    let error = query.await.unwrap().unwrap_err();
+    assert_eq!(lost_worker(&error), Some(leaving), "{error}");
+    cluster.store.open.send_replace(true);
+    until("the end of the other node's tasks", || cluster.running() == [0]).await;
 }
 
 #[tokio::test]

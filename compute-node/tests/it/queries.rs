@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Mutex;
 
-use crate::distributed::{explain, explain_analyze, is_distributed};
 use tarn_compute_node::Config;
+use tarn_planner::distributed::{explain, explain_analyze, is_distributed};
 
 use crate::cluster::{Cluster, answer, plan, rows, until};
 

@@ -70,7 +70,11 @@ async fn a_node_joins_tells_its_load_and_is_drained() {
     let beat = heard.borrow().clone().unwrap();
     assert_eq!((beat.node_id, beat.role(), beat.address.as_str()), (42, NodeRole::Compute, node.address()));
     let load = beat.load.unwrap();
-    assert!(load.memory_total_bytes > load.memory_used_bytes && load.memory_used_bytes > 0, "{load:?}");
+    assert!(load.cores > 0 && load.memory_used_bytes > 0 && load.disk_used_bytes > 0, "{load:?}");
+    assert!(
+        load.memory_total_bytes >= load.memory_used_bytes && load.disk_total_bytes >= load.disk_used_bytes,
+        "{load:?}"
+    );
 
     drain.send_replace(true);
     until("draining", || !node.ready()).await;

@@ -85,10 +85,10 @@ impl Store {
             for (tablet, rows) in &table.parts {
                 let stored = storage_schema(&table.schema.columns);
                 let batch = to_storage(&table.schema.columns, &stored, rows).unwrap();
+                let index = encode_index(&ShortKey::of(&table.schema), batch.columns(), batch.num_rows(), |row| row);
                 let array = session.arrow().from_arrow_record_batch(batch, &stored).unwrap();
                 let mut file = Vec::new();
                 session.write_options().write(&mut file, array.to_array_stream()).await.unwrap();
-                let index = encode_index(&ShortKey::of(&table.schema), rows.columns(), rows.num_rows(), |row| row);
                 let segment = Segment {
                     number: 0,
                     bytes: file.len() as u64,

@@ -22,8 +22,14 @@ pub enum Error {
         txn: TxnId,
     },
     /// A storage node refused, or could not be reached.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    #[error("cannot load table `{table}`")]
+    Store {
+        /// The table.
+        table: String,
+        /// What the storage node said.
+        #[source]
+        source: StoreError,
+    },
     /// A tablet is placed on a node that the catalog does not know.
     #[error("storage node {0} holds a tablet but is not registered")]
     UnknownNode(NodeId),
@@ -76,7 +82,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Catalog(e) => e.kind,
-            Self::Store(e) => e.kind,
+            Self::Store { source, .. } => source.kind,
             Self::Row(_) | Self::NoPartition { .. } | Self::TooManyPartitions { .. } => ErrorKind::Invalid,
             Self::Source(_, kind) => *kind,
             Self::TableGone(_) => ErrorKind::NotFound,

@@ -110,7 +110,7 @@ impl Load {
         let (rows, writes) = match self.sink.finish().await {
             Ok(finished) => finished,
             Err(error) => {
-                self.abort(&error.to_string()).await;
+                self.abort(&tarn_proto::error::chain(&error)).await;
                 return Err(error);
             }
         };

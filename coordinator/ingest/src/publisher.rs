@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tarn_catalog::{Catalog, Operation, Relation, Transaction, TransactionState};
+use tarn_proto::error::chain;
 use tarn_proto::storage::{PublishTablet, StorePool};
 use tarn_proto::{NodeId, TxnId};
 use tokio::task::JoinSet;
@@ -102,12 +103,12 @@ async fn publish(catalog: Arc<dyn CatalogClient>, stores: StorePool, txn: Arc<Tr
     match try_publish(&*catalog, &stores, &txn).await {
         Ok(()) => metrics::published(started.elapsed()),
         Err(error) if error.kind().is_retryable() => {
-            debug!(txn = %txn.id, %error, "cannot publish yet");
+            debug!(txn = %txn.id, error = chain(&error), "cannot publish yet");
             // The next tick tries again; without a pause every change of the catalog would.
             tokio::time::sleep(RETRY_EVERY).await;
         }
         Err(error) => {
-            warn!(txn = %txn.id, %error, "cannot publish a committed transaction; trying again");
+            warn!(txn = %txn.id, error = chain(&error), "cannot publish a committed transaction; trying again");
             tokio::time::sleep(RETRY_EVERY).await;
         }
     }
@@ -116,11 +117,14 @@ async fn publish(catalog: Arc<dyn CatalogClient>, stores: StorePool, txn: Arc<Tr
 
 async fn try_publish(client: &dyn CatalogClient, stores: &StorePool, txn: &Transaction) -> Result<(), Error> {
     let catalog = client.catalog();
+    let table = || catalog.relations.get(&txn.table).map_or_else(|| txn.table.to_string(), |r| r.name().to_owned());
+    let failed = |source| Error::Store { table: table(), source };
     let calls = publish_plan(&catalog, txn).into_iter().map(|(node, tablets)| {
         let address = catalog.nodes.get(&node).map(|n| n.address.clone());
         async move {
             let address = address.ok_or(Error::UnknownNode(node))?;
-            Ok::<_, Error>(stores.get(node, &address)?.publish(txn.id, &tablets).await?)
+            let store = stores.get(node, &address).map_err(failed)?;
+            store.publish(txn.id, &tablets).await.map_err(failed)
         }
     });
     futures::future::try_join_all(calls).await?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arrow::array::RecordBatch;
 use tarn_catalog::command::PartitionSpec;
 use tarn_catalog::{Bounds, Catalog, Operation, Relation, Table, TabletWrite};
-use tarn_proto::storage::{RowsetWriter, StorePool};
+use tarn_proto::storage::{RowsetWriter, StoreError, StorePool};
 use tarn_proto::wire::RowsetSummary;
 use tarn_proto::{NodeId, RowsetId, TableId, TabletId, TxnId};
 use tokio::sync::{Mutex, mpsc};
@@ -42,7 +42,9 @@ pub struct TabletSink {
 
 struct NodeWriter {
     queue: mpsc::Sender<(TabletId, RecordBatch)>,
-    task: JoinHandle<Result<Vec<RowsetSummary>, Error>>,
+    task: JoinHandle<Result<Vec<RowsetSummary>, StoreError>>,
+    /// Its name, for errors.
+    table: String,
 }
 
 impl TabletSink {
@@ -87,13 +89,13 @@ impl TabletSink {
     pub async fn finish(&self) -> Result<(u64, Vec<TabletWrite>), Error> {
         let writers = std::mem::take(&mut *self.writers.lock().await);
         let mut writes = Vec::new();
-        let mut tasks = Vec::new();
-        for writer in writers.into_values() {
-            drop(writer.queue);
-            tasks.push(writer.task);
+        let mut ending = Vec::new();
+        for NodeWriter { queue, task, table } in writers.into_values() {
+            drop(queue);
+            ending.push((task, table));
         }
-        for task in tasks {
-            writes.extend(joined(task).await?.into_iter().map(|summary| TabletWrite {
+        for (task, table) in ending {
+            writes.extend(joined(task, table).await?.into_iter().map(|summary| TabletWrite {
                 tablet: TabletId(summary.tablet_id),
                 rowset: RowsetId(summary.rowset_id),
                 rows: summary.rows,
@@ -154,27 +156,36 @@ impl TabletSink {
         let catalog = self.catalog.catalog();
         let table = self.current_table(&catalog)?;
         let node = replica_of(&catalog, &table, tablet).ok_or(Error::TableGone(self.table))?;
-        let queue = self.writer(&catalog, node).await?;
+        let queue = self.writer(&catalog, &table, node).await?;
         if queue.send((tablet, rows)).await.is_ok() {
             return Ok(());
         }
         // The writer has stopped: its own reason is better than ours.
         match self.writers.lock().await.remove(&node) {
-            Some(writer) => Err(joined(writer.task).await.err().unwrap_or(Error::UnexpectedAnswer("write"))),
+            Some(writer) => {
+                Err(joined(writer.task, writer.table).await.err().unwrap_or(Error::UnexpectedAnswer("write")))
+            }
             None => Err(Error::UnexpectedAnswer("write")),
         }
     }
 
-    async fn writer(&self, catalog: &Catalog, node: NodeId) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
+    async fn writer(
+        &self,
+        catalog: &Catalog,
+        table: &Table,
+        node: NodeId,
+    ) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
         let mut writers = self.writers.lock().await;
         if let Some(writer) = writers.get(&node) {
             return Ok(writer.queue.clone());
         }
         let address = &catalog.nodes.get(&node).ok_or(Error::UnknownNode(node))?.address;
-        let writer = self.stores.get(node, address)?.write(self.txn, &self.load_id).await?;
+        let failed = |source| Error::Store { table: table.name.clone(), source };
+        let store = self.stores.get(node, address).map_err(failed)?;
+        let writer = store.write(self.txn, &self.load_id).await.map_err(failed)?;
         let (queue, batches) = mpsc::channel(NODE_QUEUE);
         let task = tarn_proto::task::spawn("tablet-sink", drain(writer, batches));
-        writers.insert(node, NodeWriter { queue: queue.clone(), task });
+        writers.insert(node, NodeWriter { queue: queue.clone(), task, table: table.name.clone() });
         Ok(queue)
     }
 }
@@ -183,15 +194,22 @@ impl TabletSink {
 async fn drain(
     mut writer: Box<dyn RowsetWriter>,
     mut batches: mpsc::Receiver<(TabletId, RecordBatch)>,
-) -> Result<Vec<RowsetSummary>, Error> {
+) -> Result<Vec<RowsetSummary>, StoreError> {
     while let Some((tablet, rows)) = batches.recv().await {
         writer.write(tablet, rows).await?;
     }
-    Ok(writer.finish().await?)
+    writer.finish().await
 }
 
-async fn joined(task: JoinHandle<Result<Vec<RowsetSummary>, Error>>) -> Result<Vec<RowsetSummary>, Error> {
-    task.await.unwrap_or(Err(Error::UnexpectedAnswer("write")))
+/// What became of the writer of a node, for a load of `table`.
+async fn joined(
+    task: JoinHandle<Result<Vec<RowsetSummary>, StoreError>>,
+    table: String,
+) -> Result<Vec<RowsetSummary>, Error> {
+    match task.await {
+        Ok(written) => written.map_err(|source| Error::Store { table, source }),
+        Err(_) => Err(Error::UnexpectedAnswer("write")),
+    }
 }
 
 /// The node that writes a tablet.

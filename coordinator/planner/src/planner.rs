@@ -10,7 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{ParamValues, ResolvedTableReference, ScalarValue, TableReference};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::disk_manager::DiskManager;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::future::BoxFuture;
 use tarn_catalog::{Catalog, View};
 use tarn_scan::files::{FilesOptions, FilesTable, resolve};
-use tarn_scan::{ScanContext, WorkerSet};
+use tarn_scan::{ScanContext, WorkerSet, query_pool};
 use tarn_sql::Statement;
 use url::Url;
 
@@ -48,13 +48,17 @@ const MAX_VIEW_DEPTH: usize = 32;
 pub struct PlannerConfig {
     /// Threads that one query uses on this node.
     pub target_partitions: usize,
+    /// Memory that all queries may hold on this node, in bytes.
+    pub memory_limit: usize,
     /// Directories and limits for what queries spill.
     pub spill: Arc<DiskManager>,
 }
 
 /// Plans queries. One per process.
 pub struct Planner {
-    template: SessionState,
+    /// Sessions are copies of these: plain ones, and those that plan for compute nodes.
+    plain: SessionState,
+    spread: SessionState,
     scans: Arc<ScanContext>,
     workers: WorkerSet,
     channels: WorkerChannels,
@@ -139,7 +143,8 @@ impl Planner {
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
         options.optimizer.use_statistics_registry = true;
-        let runtime = RuntimeEnv { disk_manager: config.spill, ..RuntimeEnv::default() };
+        let memory_pool = Arc::new(GreedyMemoryPool::new(config.memory_limit));
+        let runtime = RuntimeEnv { memory_pool, disk_manager: config.spill, ..RuntimeEnv::default() };
         let mut template = SessionStateBuilder::new()
             .with_config(session)
             .with_runtime_env(Arc::new(runtime))
@@ -153,9 +158,10 @@ impl Planner {
             .with_expr_planners(planners)
             .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(GiveWay))
-            .with_statistics_registry(cardinality::registry())
-            .build();
-        Ok(Arc::new(Self { template, scans, workers, channels: WorkerChannels::default() }))
+            .with_statistics_registry(cardinality::registry());
+        let plain = template.build();
+        let spread = distributed::prepare(SessionStateBuilder::new_from_existing(plain.clone())).build();
+        Ok(Arc::new(Self { plain, spread, scans, workers, channels: WorkerChannels::default() }))
     }
 
     /// Plans a query without reading data and says what it takes and returns.
@@ -181,12 +187,12 @@ impl Planner {
         context: QueryContext,
         parameters: Option<&RecordBatch>,
     ) -> Result<QueryPlan> {
-        let Logical { state, plan, files, labels } = Planning::new(self, context).logical(query.clone()).await?;
+        let Logical { planning, state, plan, files, labels } = Planning::new(self, context).logical(query.clone()).await?;
         let plan = bind(plan, parameters)?;
         let names = labels.apply(plan.schema().as_arrow());
         let logical = state.optimize(&plan)?;
         let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
-        Ok(QueryPlan { logical, physical, task: state.task_ctx(), files, names })
+        Ok(QueryPlan { logical, physical, task: planning.task(&state), files, names })
     }
 
     /// The value of an expression without columns.
@@ -225,6 +231,7 @@ fn bind(plan: LogicalPlan, parameters: Option<&RecordBatch>) -> Result<LogicalPl
 }
 
 struct Logical {
+    planning: Arc<Planning>,
     state: SessionState,
     plan: LogicalPlan,
     files: Vec<Arc<FilesTable>>,
@@ -250,40 +257,41 @@ impl Planning {
 
     /// A session that sees the snapshot and `files`.
     fn state(self: &Arc<Self>, files: HashMap<String, Arc<dyn TableProvider>>) -> Result<SessionState> {
-        let relations = Relations { planning: self.clone(), files, lenient: false };
-        let template = &self.planner.template;
-        let mut config = template.config().clone();
+        let Planner { plain, spread, scans, workers, channels } = self.planner.as_ref();
+        let workers = self.context.without.iter().fold(workers.clone(), |left, lost| distributed::without(&left, lost));
+        let remote = self.context.distributed && !workers.snapshot().is_empty();
+        let mut state = if remote { spread } else { plain }.clone();
+        let mut config = state.config().clone();
         config.options_mut().catalog.default_catalog = CATALOG.to_owned();
         config.options_mut().catalog.default_schema = self.context.database.clone().unwrap_or_default();
         if self.context.only_file.is_some() {
             config.options_mut().execution.target_partitions = 1;
         }
         config.options_mut().execution.time_zone = Some(self.context.time_zone.clone());
-        let base = template.runtime_env();
-        let runtime = RuntimeEnv {
-            memory_pool: Arc::new(FairSpillPool::new(self.context.memory_limit)),
-            disk_manager: base.disk_manager.clone(),
-            cache_manager: base.cache_manager.clone(),
-            object_store_registry: base.object_store_registry.clone(),
-        };
-        let mut builder = SessionStateBuilder::new_from_existing(template.clone())
-            .with_session_id(self.context.query_id.clone())
-            .with_config(config)
-            .with_runtime_env(Arc::new(runtime))
-            .with_catalog_list(Arc::new(relations));
-        if self.context.distributed {
+        if remote {
             let query = RemoteQuery {
                 query_id: self.context.query_id.clone(),
                 memory_limit_bytes: Some(self.context.memory_limit as u64),
                 scan_bytes_per_task: self.context.scan_bytes_per_task,
                 collect_metrics: self.context.collect_metrics,
             };
-            let Planner { scans, workers, channels, .. } = self.planner.as_ref();
-            let workers =
-                self.context.without.iter().fold(workers.clone(), |workers, lost| distributed::without(&workers, lost));
-            builder = distributed::configure(builder, scans, &workers, channels, &query)?;
+            config = distributed::spread(config, scans, &workers, channels, &query)?;
         }
-        Ok(builder.build())
+        *state.config_mut() = config;
+        state.register_catalog_list(Arc::new(Relations { planning: self.clone(), files, lenient: false }));
+        Ok(state)
+    }
+
+    /// What the plans of `state` run with: the query's own memory, and what the process's queries share.
+    fn task(&self, state: &SessionState) -> Arc<TaskContext> {
+        let shared = state.runtime_env();
+        let runtime = RuntimeEnv {
+            memory_pool: query_pool(self.context.memory_limit, shared.memory_pool.clone()),
+            disk_manager: shared.disk_manager.clone(),
+            cache_manager: shared.cache_manager.clone(),
+            object_store_registry: shared.object_store_registry.clone(),
+        };
+        Arc::new(TaskContext::from(state).with_runtime(Arc::new(runtime)))
     }
 
     async fn logical(self, mut query: Query) -> Result<Logical> {
@@ -305,7 +313,7 @@ impl Planning {
         separate(&mut query);
         let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let plan = coerce(state.statement_to_plan(statement).await?)?;
-        Ok(Logical { state, plan, files: tables, labels })
+        Ok(Logical { planning, state, plan, files: tables, labels })
     }
 
     /// The tables that a query names, all of which exist, with their columns.

@@ -10,14 +10,13 @@ use tarn_proto::wire::coordinator_service_server::CoordinatorService;
 use tarn_proto::wire::{
     HeartbeatRequest, HeartbeatResponse, KillQueryRequest, KillQueryResponse, ListQueriesRequest, ListQueriesResponse,
     NodeRole, ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse, RegisterRequest, RegisterResponse,
-    RunningQuery,
 };
 use tarn_raft::CatalogRaft;
 use tonic::{Request, Response, Status};
 
 use super::status;
 use crate::Members;
-use crate::processes::{ProcessInfo, Processes};
+use crate::processes::Processes;
 
 /// `CoordinatorService`.
 pub struct CoordinatorServer {
@@ -76,19 +75,7 @@ impl CoordinatorService for CoordinatorServer {
     }
 
     async fn list_queries(&self, _: Request<ListQueriesRequest>) -> Result<Response<ListQueriesResponse>, Status> {
-        let coordinator_id = self.raft.node_id().get();
-        let running = |process: ProcessInfo| RunningQuery {
-            query_id: process.query_id,
-            connection_id: process.connection,
-            user: process.user,
-            client: process.host,
-            database: process.database,
-            state: process.state,
-            elapsed_ms: u64::try_from(process.elapsed.as_millis()).unwrap_or(u64::MAX),
-            sql: process.sql,
-            coordinator_id,
-        };
-        Ok(Response::new(ListQueriesResponse { queries: self.processes.list().into_iter().map(running).collect() }))
+        Ok(Response::new(ListQueriesResponse { queries: self.processes.list() }))
     }
 
     async fn kill_query(&self, request: Request<KillQueryRequest>) -> Result<Response<KillQueryResponse>, Status> {

@@ -1,6 +1,6 @@
 //! Sizes and times as people read them. Pure.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tarn_catalog::Value;
 
@@ -23,12 +23,6 @@ pub fn bytes(bytes: u64) -> String {
 pub fn time(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or_default();
     Value::DateTime(seconds.saturating_mul(1_000_000)).to_string().trim_matches('"').to_owned()
-}
-
-/// As [`time`].
-pub fn system_time(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    self::time(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
 /// `0.3s` ago.

@@ -18,9 +18,12 @@ pub const COORDINATORS: &[&str] = &[
     "Alive",
     "LastHeartbeat",
     "Version",
+    "CpuCores",
     "CpuUsed",
     "MemUsed",
     "MemTotal",
+    "DiskUsed",
+    "DiskTotal",
     "Queries",
 ];
 pub const COMPUTE_NODES: &[&str] = &[
@@ -31,10 +34,14 @@ pub const COMPUTE_NODES: &[&str] = &[
     "Draining",
     "LastHeartbeat",
     "Version",
+    "CpuCores",
     "CpuUsed",
     "MemUsed",
     "MemTotal",
-    "Running",
+    "DiskUsed",
+    "DiskTotal",
+    "Tasks",
+    "Spilled",
 ];
 pub const STORAGE_NODES: &[&str] = &[
     "Id",
@@ -44,13 +51,15 @@ pub const STORAGE_NODES: &[&str] = &[
     "Draining",
     "LastHeartbeat",
     "Version",
+    "CpuCores",
     "CpuUsed",
     "MemUsed",
     "MemTotal",
-    "Running",
+    "DiskUsed",
+    "DiskTotal",
+    "Loads",
     "Tablets",
-    "DataUsedCapacity",
-    "TotalCapacity",
+    "DataUsed",
 ];
 
 pub fn coordinators(context: &SessionContext, rows: &mut Rows) {
@@ -83,7 +92,8 @@ pub fn coordinators(context: &SessionContext, rows: &mut Rows) {
 
 pub fn compute_nodes(context: &SessionContext, rows: &mut Rows) {
     for node in context.catalog.nodes_of(Role::Compute) {
-        let (row, _) = worker(context, node);
+        let (mut row, load) = worker(context, node);
+        row.push(load.map(|l| bytes(l.data_bytes)));
         rows.push_nullable(row);
     }
 }
@@ -92,8 +102,7 @@ pub fn storage_nodes(context: &SessionContext, rows: &mut Rows) {
     for node in context.catalog.nodes_of(Role::Storage) {
         let (mut row, load) = worker(context, node);
         row.push(Some(tablets(context, node.id).to_string()));
-        row.push(load.map(|l| bytes(l.disk_used_bytes)));
-        row.push(load.map(|l| bytes(l.disk_total_bytes)));
+        row.push(load.map(|l| bytes(l.data_bytes)));
         rows.push_nullable(row);
     }
 }
@@ -117,8 +126,18 @@ fn worker(context: &SessionContext, node: &Node) -> (Vec<Option<String>>, Option
     (row, load)
 }
 
-fn machine(load: Option<&NodeLoad>) -> [Option<String>; 3] {
-    [load.map(|l| percent(l.cpu)), load.map(|l| bytes(l.memory_used_bytes)), load.map(|l| bytes(l.memory_total_bytes))]
+/// Nothing where the node could not tell.
+fn machine(load: Option<&NodeLoad>) -> [Option<String>; 6] {
+    let Some(load) = load else { return Default::default() };
+    let known = |value: u64, total: u64| (total > 0).then(|| bytes(value));
+    [
+        (load.cores > 0).then(|| load.cores.to_string()),
+        Some(percent(load.cpu)),
+        known(load.memory_used_bytes, load.memory_total_bytes),
+        known(load.memory_total_bytes, load.memory_total_bytes),
+        known(load.disk_used_bytes, load.disk_total_bytes),
+        known(load.disk_total_bytes, load.disk_total_bytes),
+    ]
 }
 
 /// Tablets that the catalog has placed on a node.
@@ -130,4 +149,18 @@ fn tablets(context: &SessionContext, node: NodeId) -> usize {
         tarn_catalog::Relation::View(_) => 0,
     };
     context.catalog.relations.values().map(placed).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_tells_what_it_knows() {
+        let mut load = NodeLoad { cores: 8, cpu: 0.5, memory_used_bytes: 1 << 30, ..NodeLoad::default() };
+        load.memory_total_bytes = 2 << 30;
+        let shown = machine(Some(&load)).map(Option::unwrap_or_default);
+        assert_eq!(shown, ["8", "50.0 %", "1.000GB", "2.000GB", "", ""]);
+        assert_eq!(machine(None), [const { None }; 6]);
+    }
 }

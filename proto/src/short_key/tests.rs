@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, Decimal128Array, Int32Array, Int64Array, StringArray, StringViewArray};
+use arrow::array::{
+    BooleanArray, Decimal128Array, Int32Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -57,6 +59,19 @@ fn frozen_bytes() {
     let key = ShortKey::of(&schema(&[DataType::Decimal(10, 2)]));
     let value: ArrayRef = Arc::new(Decimal128Array::from(vec![1]).with_precision_and_scale(10, 2).unwrap());
     assert_eq!(key.encode_row(&[value], 0), [1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn times_are_ordered_by_their_microseconds() {
+    let key = ShortKey::of(&schema(&[DataType::DateTime]));
+    let micros = [crate::time::FIRST_MICROS, -1, 0, 1, crate::time::LAST_MICROS];
+    let stored: ArrayRef = Arc::new(Int64Array::from(micros.to_vec()));
+    let rows: Vec<Vec<u8>> = (0..micros.len()).map(|row| key.encode_row(std::slice::from_ref(&stored), row)).collect();
+    assert!(rows.is_sorted_by(|a, b| a < b));
+    for (row, micros) in micros.into_iter().enumerate() {
+        let bound: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![micros]));
+        assert_eq!(key.encode_bound(&[bound]).unwrap(), rows[row]);
+    }
 }
 
 #[test]

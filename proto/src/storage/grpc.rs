@@ -54,13 +54,19 @@ fn invalid(address: &str, error: &channel::InvalidAddress) -> StoreError {
 }
 
 fn from_status(address: &str, status: &Status) -> StoreError {
-    // A peer that goes away in the middle of a call shows as `Unknown` or `Internal` from the transport.
+    // What the node answers has no source. A peer that goes away in the middle of a call shows as `Unknown` or `Internal`.
     let transport = std::error::Error::source(status).is_some();
-    let kind = match status.code() {
-        Code::Unknown | Code::Internal if transport => ErrorKind::Unavailable,
-        code => ErrorKind::from_grpc_code(code),
+    let (kind, message) = match status.code() {
+        Code::Unknown | Code::Internal | Code::Unavailable if transport => {
+            let message = format!(
+                "it does not answer ({}); its tablets are away until it is back, see SHOW STORAGE NODES",
+                status.message()
+            );
+            (ErrorKind::Unavailable, message)
+        }
+        code => (ErrorKind::from_grpc_code(code), status.message().to_owned()),
     };
-    StoreError { kind, address: address.to_owned(), message: status.message().to_owned() }
+    StoreError { kind, address: address.to_owned(), message }
 }
 
 fn ids(tablets: &[TabletId]) -> Vec<u64> {

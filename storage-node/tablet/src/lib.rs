@@ -29,7 +29,6 @@ mod engine;
 mod error;
 mod keys;
 mod layout;
-mod limits;
 mod load;
 mod memtable;
 mod meta;

@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 
 use crate::engine::commit::{Finished, rowset_of};
 use crate::engine::{Engine, blocking};
-use crate::limits::check_values;
 use crate::memtable::{Memtable, bytes_of, compact};
 use crate::segment::{TemporarySegment, write_segment};
 use crate::tablet::Tablet;
@@ -192,7 +191,6 @@ impl LoadWriter {
             return Ok(());
         }
         let rows = segment::to_storage(&tablet.schema.columns, &tablet.stored, &rows)
-            .and_then(|rows| check_values(&rows).map(|()| rows))
             .map_err(|source| Error::Rows { tablet: id, source })?;
         let rows = compact(rows);
         let reserved = engine.budget.reserve(bytes_of(&rows), || engine.flush_largest(1)).await;

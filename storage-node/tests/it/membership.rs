@@ -23,13 +23,18 @@ async fn a_node_registers_once_keeps_its_id_and_tells_its_load() {
     write(&*node.local(), 1, "a", &[TabletId(1)], 0..100).await;
     wait_until(|| async {
         let beats = node.registry.beats.lock();
-        beats.last().and_then(|b| b.load).is_some_and(|load| load.tablets == 2 && load.disk_used_bytes > 0)
+        beats.last().and_then(|b| b.load).is_some_and(|load| load.tablets == 2 && load.data_bytes > 0)
     })
     .await;
     let beat = node.registry.beats.lock().last().cloned().unwrap();
     assert_eq!((beat.node_id, beat.role()), (id.get(), NodeRole::Storage));
     assert_eq!(beat.address, node.node.address());
-    assert!(beat.load.unwrap().memory_total_bytes > 0);
+    let load = beat.load.unwrap();
+    assert!(load.cores > 0 && load.memory_used_bytes > 0 && load.disk_used_bytes > 0, "{load:?}");
+    assert!(
+        load.memory_total_bytes >= load.memory_used_bytes && load.disk_total_bytes >= load.disk_used_bytes,
+        "{load:?}"
+    );
 
     let node = node.restart().await;
     assert_eq!(node.node.node_id(), id);

@@ -6,6 +6,7 @@ use arrow::array::*;
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType as ArrowType, SchemaRef};
 use proptest::prelude::*;
+use tarn_proto::time::{FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS};
 use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema};
 
 /// Numbers from a seed.
@@ -84,9 +85,12 @@ pub fn array(data_type: &DataType, rows: usize, nullable: bool, random: &mut Ran
             collect::<StringViewArray, _>(&nulls, || random.text())
         }
         DataType::Varbinary => collect::<BinaryViewArray, _>(&nulls, || random.bytes()),
-        DataType::Date => collect::<Date32Array, _>(&nulls, || random.integer(-719_528, 2_932_896) as i32),
-        DataType::DateTime => collect::<TimestampMicrosecondArray, _>(&nulls, || {
-            random.integer(-62_135_596_800_000_000, 253_402_207_200_000_000) as i64
+        DataType::Date => {
+            collect::<Date32Array, _>(&nulls, || random.integer(FIRST_DAY.into(), LAST_DAY.into()) as i32)
+        }
+        DataType::DateTime => collect::<TimestampMicrosecondArray, _>(&nulls, || match random.below(8) {
+            0 => LAST_MICROS,
+            _ => random.integer(FIRST_MICROS.into(), LAST_MICROS.into()) as i64,
         }),
         DataType::Array(item) => {
             let (offsets, items) = offsets(rows, random);

@@ -37,6 +37,14 @@ async fn functions_give_what_starrocks_gives() {
         ("time_slice('2000-01-01 12:34:56', interval '5 minutes')", "2000-01-01T12:30:00"),
         ("time_slice(date '2023-12-31', interval '1 month', 'ceil')", "2024-01-01T00:00:00"),
         ("time_slice(date '2024-01-10', interval '1 week')", "2024-01-08T00:00:00"),
+        ("date_trunc('month', '9999-12-31 23:59:59.999999')", "9999-12-01T00:00:00"),
+        (
+            "date_trunc('second', arrow_cast('9999-12-31T23:59:59.999999', 'Timestamp(Microsecond, None)'))",
+            "9999-12-31T23:59:59",
+        ),
+        ("date_trunc('WEEK', date '2024-01-10')", "2024-01-08T00:00:00"),
+        ("date_trunc('millisecond', '1969-12-31 23:59:59.999999')", "1969-12-31T23:59:59.999"),
+        ("date_trunc('year', cast(null as date))", "NULL"),
         ("year(cast(null as date))", "NULL"),
         ("str_to_date('21,5,2013', '%d,%m,%Y')", "2013-05-21T00:00:00"),
         ("ifnull(null, 5)", "5"),
@@ -53,6 +61,8 @@ async fn wrong_arguments_are_named() {
     tarn_functions::register(&mut session).unwrap();
     for (sql, expected) in [
         ("select year(true)", "`year` needs a date or time"),
+        ("select date_trunc('age', date '2024-01-01')", "no unit `age`"),
+        ("select date_trunc('day', 5)", "`date_trunc` needs a date or time"),
         ("select time_slice(date '2024-01-01', 5)", "`time_slice` takes"),
         ("select time_slice(date '2024-01-01', interval '0 days')", "greater than zero"),
         ("select time_slice(date '2024-01-01', interval '1 day', 'round')", "'floor' or 'ceil'"),

@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tarn_proto::storage::{SegmentKey, StoreError};
-use tarn_proto::{ErrorKind, RowsetId};
+use tarn_proto::{ErrorKind, RowsetId, TabletId};
 use tokio::sync::OnceCell;
 use vortex::array::VortexSessionExecute;
 use vortex::arrow::ArrowSessionExt;
@@ -31,6 +31,7 @@ use vortex::scan::selection::Selection;
 
 use super::columns::Output;
 use super::key_range::KeyRange;
+use super::membership::{Learned, Membership};
 use super::morsel::{self, Morsel};
 use super::{TabletRead, TabletSource, pushdown};
 use crate::cache::FileKey;
@@ -50,6 +51,7 @@ pub(crate) struct Execution {
     /// Rows that may still be returned.
     budget: Option<AtomicU64>,
     failure: Arc<OnceLock<StoreError>>,
+    learned: Arc<Learned>,
     pruned: Count,
 }
 
@@ -89,6 +91,7 @@ impl Execution {
             shared,
             planned: OnceCell::new(),
             failure: Arc::default(),
+            learned: Arc::default(),
         }
     }
 
@@ -116,12 +119,13 @@ impl Execution {
 
     async fn plan(&self) -> Result<Planned> {
         let source = &self.source;
-        let manifests = source.context.manifests(&source.tablets).await?;
+        let manifests = source.context.manifests(&source.table, &source.tablets).await?;
         let keys = KeyRange::of(&source.schema, &source.filters);
         let mut segments = Vec::new();
         let mut ranges = Vec::new();
         for (tablet, manifest) in source.tablets.iter().zip(manifests) {
-            let store = source.context.pool().get(tablet.node, &tablet.address).map_err(Error::from)?;
+            let store = source.context.pool().get(tablet.node, &tablet.address);
+            let store = store.map_err(|error| self.unreadable(tablet.tablet, error))?;
             for rowset in &manifest.rowsets {
                 for segment in &rowset.segments {
                     let key =
@@ -173,9 +177,13 @@ impl Execution {
         .into()
     }
 
+    fn unreadable(&self, tablet: TabletId, source: StoreError) -> Error {
+        Error::Store { table: self.source.table.to_string(), tablet, source }
+    }
+
     fn store_failed(&self, segment: &Segment, error: StoreError) -> Error {
         if error.kind != ErrorKind::NotFound {
-            return Error::Store(error);
+            return self.unreadable(segment.tablet.tablet, error);
         }
         self.source.context.forget_manifest(segment.tablet.tablet, segment.tablet.version);
         Error::Superseded { tablet: segment.tablet.tablet, source: error }
@@ -201,13 +209,16 @@ impl Execution {
         Ok(Opened { file, reader, output })
     }
 
-    /// The filters as they are now.
-    fn filter(&self, opened: &Opened) -> Result<Option<Expression>> {
-        let TabletSource { context, schema, filters, .. } = &self.source;
+    /// The filters as they are now: what Vortex evaluates, and the tests that are left.
+    fn filter(&self, opened: &Opened) -> Result<(Option<Expression>, Membership)> {
+        let TabletSource { context, schema, filters, projection, .. } = &self.source;
         let mut conjuncts = Vec::with_capacity(filters.len());
+        let mut tests = Vec::new();
         for filter in filters {
             if pushdown::is_dynamic(filter) {
-                conjuncts.extend(pushdown::current(context, schema, filter, |name| opened.has(name))?);
+                let current = pushdown::current(context, schema, filter, |name| opened.has(name))?;
+                conjuncts.extend(current.native);
+                tests.extend(current.others);
                 continue;
             }
             let native = pushdown::native(context, schema, filter, |name| opened.has(name));
@@ -215,7 +226,7 @@ impl Execution {
                 DataFusionError::Internal(format!("a scan of `{}` accepted the filter {filter}", self.source.table))
             })?);
         }
-        Ok(and_collect(conjuncts))
+        Ok((and_collect(conjuncts), Membership::new(tests, projection, self.learned.clone())))
     }
 
     /// The batches of a morsel, before the limit.
@@ -227,7 +238,7 @@ impl Execution {
             return Ok(stream::iter([Ok(batch)]).boxed());
         }
         let opened = segment.opened.get_or_try_init(|| self.open_segment(segment, reads)).await?;
-        let filter = self.filter(opened)?;
+        let (filter, membership) = self.filter(opened)?;
         if let Some(filter) = &filter
             && opened.file.can_prune(filter).map_err(|e| self.failed(segment, e))?
         {
@@ -244,7 +255,7 @@ impl Execution {
                 Some(planned) => execution.failed(&planned.segments[index], error),
                 None => DataFusionError::Internal(error.to_string()),
             })
-            .try_filter_map(|batch| std::future::ready(Ok(batch)))
+            .try_filter_map(move |batch| std::future::ready(batch.map(|batch| membership.keep(batch)).transpose()))
             .boxed())
     }
 

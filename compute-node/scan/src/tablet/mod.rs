@@ -7,6 +7,7 @@
 mod columns;
 mod execution;
 mod key_range;
+mod membership;
 mod morsel;
 mod pushdown;
 mod source;

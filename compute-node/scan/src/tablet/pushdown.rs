@@ -2,11 +2,12 @@
 //!
 //! Vortex agrees with DataFusion on comparisons, lists, patterns and null tests over integers, decimals, text, bytes,
 //! dates, times and booleans. It does not on floats (its zone maps leave NaN out, DataFusion sorts it last), on
-//! arithmetic (it fails where DataFusion wraps) and on fields of null structs; those stay with DataFusion.
+//! arithmetic (it fails where DataFusion wraps) and on fields of null structs; those stay with DataFusion. Segments hold
+//! times as integers, so that literals become integers too, and what casts times stays with DataFusion.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
@@ -18,7 +19,7 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_expr::{DynamicFilterTracking, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
 use tarn_proto::TableSchema;
-use tarn_proto::segment::{field_name, storage_schema};
+use tarn_proto::segment::{field_name, storage_schema, storage_type};
 use vortex::expr::Expression;
 use vortex_datafusion::convert::ExpressionConverter;
 
@@ -52,25 +53,36 @@ pub(crate) fn native(
         Some(if present(&name) {
             Arc::new(Column::new(&name, column.index()))
         } else {
-            Arc::new(Literal::new(ScalarValue::try_new_null(&declared.data_type.to_arrow()).ok()?))
+            Arc::new(Literal::new(ScalarValue::try_new_null(&storage_type(&declared.data_type.to_arrow())).ok()?))
         })
     })?;
+    let stored = times_as_integers(stored)?;
     context.converter().try_convert(&stored, &storage_schema(&schema.columns)).ok().flatten()
 }
 
-/// The conjuncts of what a dynamic filter says now, as far as Vortex can evaluate them. They only save work.
+/// What a dynamic filter says now, which only saves work: conjuncts that Vortex evaluates, and the others.
+pub(crate) struct Current {
+    pub native: Vec<Expression>,
+    pub others: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// The conjuncts of what a dynamic filter says now.
 pub(crate) fn current(
     context: &ScanContext,
     schema: &TableSchema,
     filter: &Arc<dyn PhysicalExpr>,
     present: impl Fn(&str) -> bool,
-) -> Result<Vec<Expression>> {
+) -> Result<Current> {
     let snapshot = snapshot_physical_expr(filter.clone())?;
-    Ok(split_conjunction(&snapshot)
-        .into_iter()
-        .filter(|conjunct| !conjunct.is::<Literal>())
-        .filter_map(|conjunct| native(context, schema, conjunct, &present))
-        .collect())
+    let mut current = Current { native: Vec::new(), others: Vec::new() };
+    for conjunct in split_conjunction(&snapshot) {
+        match native(context, schema, conjunct, &present) {
+            _ if conjunct.is::<Literal>() => {}
+            Some(native) => current.native.push(native),
+            None => current.others.push(conjunct.clone()),
+        }
+    }
+    Ok(current)
 }
 
 /// Replaces every column. `None` if `replace` has no replacement for one.
@@ -94,11 +106,26 @@ pub(crate) fn map_columns(
     complete.then_some(mapped.data)
 }
 
+/// Replaces literals of times by what segments hold of them.
+fn times_as_integers(expr: Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+    let integers = expr.transform(|node| {
+        Ok(match node.downcast_ref::<Literal>().map(Literal::value) {
+            Some(ScalarValue::TimestampMicrosecond(micros, None)) => {
+                Transformed::yes(Arc::new(Literal::new(ScalarValue::Int64(*micros))) as _)
+            }
+            _ => Transformed::no(node),
+        })
+    });
+    Some(integers.ok()?.data)
+}
+
 fn same_meaning(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
     let mut same = true;
     let walked = filter.apply(|node| {
         let supported = if let Some(binary) = node.downcast_ref::<BinaryExpr>() {
             is_comparison(*binary.op())
+        } else if let Some(cast) = node.downcast_ref::<CastExpr>() {
+            !is_time(cast.cast_type()) && cast.expr().data_type(schema).is_ok_and(|t| !is_time(&t))
         } else {
             node.is::<Column>()
                 || node.is::<Literal>()
@@ -107,7 +134,6 @@ fn same_meaning(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
                 || node.is::<IsNotNullExpr>()
                 || node.is::<LikeExpr>()
                 || node.is::<InListExpr>()
-                || node.is::<CastExpr>()
         };
         same = supported && node.data_type(schema).is_ok_and(|t| is_comparable(&t));
         Ok(if same { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
@@ -140,6 +166,10 @@ fn is_comparable(data_type: &DataType) -> bool {
                 | DataType::Binary
                 | DataType::BinaryView
                 | DataType::Date32
-                | DataType::Timestamp(..)
+                | DataType::Timestamp(TimeUnit::Microsecond, None)
         )
+}
+
+fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..))
 }

@@ -95,6 +95,9 @@ fn exact_filters_leave_no_filter_above_the_scan() {
         ("kind like 'a%' or n in (1, 2, 3)", true),
         ("day >= date '2022-05-01' and at is not null", true),
         ("price = cast(1.5 as decimal(12,2))", true),
+        ("at > arrow_cast('2020-09-14', 'Timestamp(Microsecond, None)')", true),
+        ("at in (arrow_cast('2020-09-14', 'Timestamp(Microsecond, None)'), null)", true),
+        ("cast(at as date) = date '2020-09-14'", false),
         ("not flag", true),
         ("weight > 1.5", false),
         ("n + 1 > 5", false),
@@ -104,6 +107,35 @@ fn exact_filters_leave_no_filter_above_the_scan() {
         let plan = runtime().block_on(explain(&session, &format!("select id from things where {filter}")));
         assert_eq!(!plan.contains("FilterExec"), exact, "{plan}");
     }
+}
+
+#[test]
+fn filters_on_times_are_those_of_their_integers() {
+    let session = fixture().session(SessionConfig::new().with_target_partitions(2));
+    let time = |text: &str| format!("arrow_cast('{text}', 'Timestamp(Microsecond, None)')");
+    let (within, last) = (time("2020-09-13T12:30:00"), time("9999-12-31T23:59:59.999999"));
+    for filter in [
+        format!("at < {within}"),
+        format!("at >= {within} and at <> {last}"),
+        format!("at between {within} and {last}"),
+        format!("not (at > {last}) or at is null"),
+        format!("at in ({within}, {last}, null)"),
+        format!("at not in ({within}, {last})"),
+        format!("at = (select max(at) from {{t}}) or at = (select min(at) from {{t}} where at > {within})"),
+        "cast(at as date) = date '2020-09-13'".to_owned(),
+        "arrow_cast(day, 'Timestamp(Microsecond, None)') > at".to_owned(),
+    ] {
+        runtime().block_on(assert_same(&session, &format!("select id, at from {{t}} where {filter}")));
+    }
+    runtime().block_on(async {
+        for sql in [
+            "select id, at from {t} order by at desc nulls last, id limit 7",
+            "select min(at), max(at) from {t}",
+            "select a.id, b.id from {t} a join {t} b on a.at = b.at where b.id < 50",
+        ] {
+            assert_same(&session, sql).await;
+        }
+    });
 }
 
 #[test]

@@ -221,10 +221,9 @@ fn facts(values: impl Iterator<Item = Option<u64>>, declared: &ArrowType) -> Map
     MapArray::new(entries.clone(), offsets, entries_array, Some(valid.into()), false)
 }
 
-async fn segment_bytes(session: &VortexSession, schema: &TableSchema, batch: &RecordBatch) -> Bytes {
-    let stored = storage_schema(&schema.columns);
-    let batch = to_storage(&schema.columns, &stored, batch).unwrap();
-    let array = session.arrow().from_arrow_record_batch(batch, &stored).unwrap();
+async fn segment_bytes(session: &VortexSession, stored: RecordBatch) -> Bytes {
+    let schema = stored.schema();
+    let array = session.arrow().from_arrow_record_batch(stored, &schema).unwrap();
     let mut file = Vec::new();
     session.write_options().write(&mut file, array.to_array_stream()).await.unwrap();
     file.into()
@@ -234,7 +233,9 @@ impl FakeStore {
     pub async fn add(&self, tablet: u64, rowset: u64, number: u32, batch: &RecordBatch, deleted: &[u32]) {
         let session = VortexSession::default().with_tokio();
         let schema = schema();
-        let bytes = segment_bytes(&session, &schema, batch).await;
+        let stored = to_storage(&schema.columns, &storage_schema(&schema.columns), batch).unwrap();
+        let index = encode_index(&ShortKey::of(&schema), stored.columns(), stored.num_rows(), |row| row);
+        let bytes = segment_bytes(&session, stored).await;
         let mut delete_vector = Vec::new();
         if !deleted.is_empty() {
             let bitmap: roaring::RoaringBitmap = deleted.iter().copied().collect();
@@ -246,7 +247,7 @@ impl FakeStore {
             rows: batch.num_rows() as u64,
             checksum: number,
             delete_vector: delete_vector.into(),
-            short_key_index: encode_index(&ShortKey::of(&schema), batch.columns(), batch.num_rows(), |row| row).into(),
+            short_key_index: index.into(),
         };
         self.segments.lock().insert((tablet, rowset, number), bytes);
         let mut manifests = self.manifests.lock();

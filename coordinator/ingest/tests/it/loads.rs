@@ -149,7 +149,8 @@ async fn a_storage_node_that_goes_away_fails_the_load_with_its_name() {
         Ok(()) => load.commit(LONG).await.unwrap_err(),
     };
     assert!(error.kind().is_retryable(), "{error}");
-    assert!(error.to_string().contains("in memory"), "{error}");
+    let text = tarn_proto::error::chain(&error);
+    assert!(text.starts_with("cannot load table `t`: storage node in memory: "), "{text}");
     let state = world.catalog().transactions.get(&txn).unwrap().state.clone();
     assert!(!matches!(state, TransactionState::Committed { .. } | TransactionState::Visible { .. }));
 }

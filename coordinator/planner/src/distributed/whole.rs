@@ -13,7 +13,7 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary};
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
-    DistributedExec, NetworkBoundary, NetworkCoalesceExec, ScaleUpLeafNodeEvent, ScaleUpLeafNodeHandler, Stage,
+    DistributedConfig, DistributedExec, NetworkBoundary, NetworkCoalesceExec, ScaleUpLeafNodeEvent, ScaleUpLeafNodeHandler, Stage,
 };
 use tarn_scan::{TabletScaleUp, TabletSource};
 use uuid::Uuid;
@@ -23,13 +23,12 @@ use uuid::Uuid;
 pub(super) fn on_compute_node(
     plan: &Arc<dyn ExecutionPlan>,
     config: &SessionConfig,
-    scale_up: &TabletScaleUp,
-    collect_metrics: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(scale_up) = config.get_extension::<TabletScaleUp>() else { return Ok(None) };
     if plan.is::<DistributedExec>() || !reads_tablets(plan.as_ref()).unwrap_or(false) {
         return Ok(None);
     }
-    let mut plan = with_homes(plan, config, scale_up)?;
+    let mut plan = with_homes(plan, config, &scale_up)?;
     if plan.output_partitioning().partition_count() > 1 {
         plan = Arc::new(CoalescePartitionsExec::new(plan));
     }
@@ -37,6 +36,7 @@ pub(super) fn on_compute_node(
     let Stage::Local(mut stage) = exchange.input_stage().clone() else { return Ok(None) };
     stage.query_id = Uuid::new_v4();
     stage.num = 1;
+    let collect_metrics = DistributedConfig::from_config_options(config.options())?.collect_metrics;
     let exchange = exchange.with_input_stage(Stage::Local(stage))?;
     Ok(Some(Arc::new(DistributedExec::new(exchange).with_metrics_collection(collect_metrics))))
 }

@@ -1,7 +1,7 @@
 //! Connections to compute nodes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use datafusion_distributed::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::RwLock;
 use tonic::codegen::http::HeaderMap;
 use tonic::transport::Channel;
 use url::Url;
@@ -28,17 +29,17 @@ pub struct WorkerChannels(Arc<RwLock<HashMap<Url, Channel>>>);
 
 impl WorkerChannels {
     /// Forgets connections to workers that are not among `workers`. Queries that use them go on.
-    pub(super) fn retain(&self, workers: &[Url]) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|url, _| workers.contains(url));
+    pub fn retain(&self, workers: &[Url]) {
+        self.0.write().retain(|url, _| workers.contains(url));
     }
 
     fn channel(&self, url: &Url) -> Result<Channel> {
-        if let Some(channel) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(url) {
+        if let Some(channel) = self.0.read().get(url) {
             return Ok(channel.clone());
         }
         let channel =
             tarn_proto::channel::connect(url.authority()).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let mut channels = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.0.write();
         Ok(channels.entry(url.clone()).or_insert(channel).clone())
     }
 }

@@ -5,11 +5,12 @@
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use tarn_scan::WorkerSet;
 use tonic::{Code, Status};
 use url::Url;
 
-/// Begins the context of an error that says which node was lost. Compute nodes use the same words.
+use super::WorkerSet;
+
+/// Begins the context of an error that says which node was lost.
 const LOST: &str = "lost compute node ";
 /// A worker says this when it was asked for rows and its plan never came, as after a restart.
 const NO_PLAN: &str = "timed-out while waiting for the plan to be set";
@@ -34,6 +35,11 @@ pub fn lost_worker(error: &DataFusionError) -> Option<Url> {
 /// The workers but `lost`, for another attempt.
 pub fn without(workers: &WorkerSet, lost: &Url) -> WorkerSet {
     WorkerSet::new(workers.snapshot().iter().filter(|worker| *worker != lost).cloned().collect())
+}
+
+/// The error by which the compute node at `url` says that it cannot take a task and others should.
+pub fn leaving(url: &Url) -> DataFusionError {
+    DataFusionError::Execution("the compute node is shutting down".to_owned()).context(format!("{LOST}{url}"))
 }
 
 /// Names the node in an error of a call to it, if the call broke rather than the query.
@@ -88,6 +94,11 @@ mod tests {
         let text = DataFusionError::External(error.to_string().replace("join\ncaused by\n", "").into());
         assert_eq!(lost_worker(&text), Some(worker()));
         assert_eq!(lost_worker(&DataFusionError::External(Box::new(text))), Some(worker()));
+    }
+
+    #[test]
+    fn a_node_that_leaves_is_lost() {
+        assert_eq!(lost_worker(&leaving(&worker())), Some(worker()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!  time_slice  time_slice(dt, INTERVAL n unit [, 'floor' | 'ceil'])
 //!  date        date_add, date_sub, datediff, year, month, day, hour, ...
 //!  str_to_date str_to_date(text, format)
+//!  text        concat
 //!  version     version(), current_version()
 //! ```
 
@@ -13,6 +14,7 @@ mod arguments;
 mod date;
 mod date_trunc;
 mod str_to_date;
+mod text;
 pub mod time;
 mod time_slice;
 mod version;
@@ -29,6 +31,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     functions.push(ScalarUDF::from(date_trunc::DateTrunc::default()));
     functions.push(ScalarUDF::from(time_slice::TimeSlice::default()));
     functions.push(ScalarUDF::from(str_to_date::StrToDate::default()));
+    functions.extend(text::functions());
     functions.extend(version::functions());
     functions.into_iter().map(Arc::new).collect()
 }

@@ -16,6 +16,7 @@ pub mod distributed;
 mod error;
 mod give_way;
 mod labels;
+mod not_in;
 mod operators;
 mod planner;
 mod prune;

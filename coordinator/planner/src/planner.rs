@@ -32,6 +32,7 @@ use crate::distributed::{self, RemoteQuery, WorkerChannels};
 use crate::error::{Error, Result};
 use crate::give_way::GiveWay;
 use crate::labels::{Labels, separate};
+use crate::not_in::sound;
 use crate::operators::Arithmetic;
 use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
@@ -187,7 +188,8 @@ impl Planner {
         context: QueryContext,
         parameters: Option<&RecordBatch>,
     ) -> Result<QueryPlan> {
-        let Logical { planning, state, plan, files, labels } = Planning::new(self, context).logical(query.clone()).await?;
+        let Logical { planning, state, plan, files, labels } =
+            Planning::new(self, context).logical(query.clone()).await?;
         let plan = bind(plan, parameters)?;
         let names = labels.apply(plan.schema().as_arrow());
         let logical = state.optimize(&plan)?;
@@ -312,7 +314,7 @@ impl Planning {
         spell(&mut query, &relations);
         separate(&mut query);
         let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
-        let plan = coerce(state.statement_to_plan(statement).await?)?;
+        let plan = coerce(sound(state.statement_to_plan(statement).await?)?)?;
         Ok(Logical { planning, state, plan, files: tables, labels })
     }
 

@@ -126,17 +126,16 @@ mod tests {
 
     /// Columns 3 and 1 of a table, in this order.
     fn batch(keys: std::ops::Range<i32>) -> RecordBatch {
-        let schema = Schema::new(vec![
-            Field::new("k", DataType::Int32, false),
-            Field::new("v", DataType::Int64, false),
-        ]);
+        let schema =
+            Schema::new(vec![Field::new("k", DataType::Int32, false), Field::new("v", DataType::Int64, false)]);
         let values = Int64Array::from_iter_values(keys.clone().map(i64::from));
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int32Array::from_iter_values(keys)), Arc::new(values)])
             .unwrap()
     }
 
     fn below(column: usize, limit: i32) -> Arc<dyn PhysicalExpr> {
-        let table = Schema::new((0..4).map(|i| Field::new(format!("c{i}"), DataType::Int32, false)).collect::<Vec<_>>());
+        let table =
+            Schema::new((0..4).map(|i| Field::new(format!("c{i}"), DataType::Int32, false)).collect::<Vec<_>>());
         binary(Arc::new(Column::new("k", column)), Operator::Lt, lit(limit), &table).unwrap()
     }
 

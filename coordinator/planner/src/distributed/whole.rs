@@ -13,7 +13,8 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary};
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
-    DistributedConfig, DistributedExec, NetworkBoundary, NetworkCoalesceExec, ScaleUpLeafNodeEvent, ScaleUpLeafNodeHandler, Stage,
+    DistributedConfig, DistributedExec, NetworkBoundary, NetworkCoalesceExec, ScaleUpLeafNodeEvent,
+    ScaleUpLeafNodeHandler, Stage,
 };
 use tarn_scan::{TabletScaleUp, TabletSource};
 use uuid::Uuid;

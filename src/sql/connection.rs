@@ -124,8 +124,8 @@ impl Rows {
 impl Connection {
     /// Connects and logs in.
     pub async fn open(target: Target) -> anyhow::Result<Self> {
-        let channel =
-            target.endpoint()?.connect().await.with_context(|| format!("cannot connect to {}", target.url))?;
+        let channel = target.endpoint()?.connect().await.map_err(no_tls);
+        let channel = channel.with_context(|| format!("cannot connect to {}", target.url))?;
         let inner = FlightServiceClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -218,6 +218,14 @@ async fn fetch(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -
         batches.extend(stream.try_collect::<Vec<_>>().await.map_err(explain)?);
     }
     Ok(batches)
+}
+
+/// Says in plain words that a plain server took what TLS begins with for nonsense.
+fn no_tls(error: tonic::transport::Error) -> anyhow::Error {
+    match tarn_proto::error::chain(&error) {
+        text if text.contains("InvalidContentType") => anyhow!("the server does not speak TLS: use grpc://"),
+        _ => error.into(),
+    }
 }
 
 /// Shows the password and keeps the token that the server answers with. The client's own `handshake` hides the server's

@@ -154,7 +154,12 @@ impl AdminService for Admin {
             return leader.add_coordinator(request.into_inner()).await;
         }
         let r = request.into_inner();
-        self.check_newcomer(&r.address).await?;
+        let status = self.raft.status();
+        let known = status.voters.get(&NodeId(r.node_id)).or_else(|| status.observers.get(&NodeId(r.node_id)));
+        // One that is a member at another address is refused whether it answers or not.
+        if known.is_none_or(|known| *known == r.address) {
+            self.check_newcomer(&r.address).await?;
+        }
         done(self.raft.add_coordinator(NodeId(r.node_id), r.address, r.voter)).await?;
         Ok(Response::new(AddCoordinatorResponse {}))
     }

@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// Makes `database` the session's.
-    pub async fn use_database(&mut self, database: &str) -> anyhow::Result<()> {
+    pub async fn use_database(&self, database: &str) -> anyhow::Result<()> {
         self.run(&format!("USE `{}`", database.replace('`', "``"))).await.map(drop)
     }
 

@@ -49,16 +49,20 @@ pub async fn run(args: SqlArgs) -> anyhow::Result<ExitCode> {
         (None, []) => None,
         (None, statements) => Some(statements.join(";\n")),
     };
-    let mut connection = Connection::open(target).await?;
+    let connection = Connection::open(target).await?;
+    let code = converse(&connection, &args, text).await;
+    connection.close().await;
+    code
+}
+
+async fn converse(connection: &Connection, args: &SqlArgs, text: Option<String>) -> anyhow::Result<ExitCode> {
     if let Some(database) = &args.database {
         connection.use_database(database).await?;
     }
-    let code = match text {
-        Some(text) => script(&connection, &text, args.format).await,
+    match text {
+        Some(text) => script(connection, &text, args.format).await,
         None => shell::run(connection.clone(), args.format).await.map(|()| ExitCode::SUCCESS),
-    };
-    connection.close().await;
-    code
+    }
 }
 
 fn standard_input() -> anyhow::Result<String> {

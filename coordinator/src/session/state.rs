@@ -107,21 +107,21 @@ impl Session for ClientSession {
                 statement => query::prepare(&context, &statement).await,
             }
         };
-        prepared.instrument(span(&context)).await
+        logged("prepare", prepared).instrument(span(&context)).await
     }
 
     async fn execute(&self, sql: &str, parameters: Option<&RecordBatch>) -> Result<Outcome> {
         let statement = parse_one(sql).map_err(Error::from)?;
         let context = self.context(sql, &statement).await?;
         let span = span(&context);
-        logged(dispatch::run(self, context, statement, parameters)).instrument(span).await
+        logged("execute", dispatch::run(self, context, statement, parameters)).instrument(span).await
     }
 
     async fn ingest(&self, request: IngestRequest, schema: SchemaRef, batches: BatchStream) -> Result<u64> {
         let timeout = self.settings.lock().variables.insert_timeout();
         let text = format!("INGEST INTO {}", tarn_sql::quote_ident(&request.table));
         let context = self.pinned(&text, true, timeout).await?;
-        logged(ddl::ingest(&context, request, schema, batches)).instrument(span(&context)).await
+        logged("ingest", ddl::ingest(&context, request, schema, batches)).instrument(span(&context)).await
     }
 
     fn option(&self, name: &str) -> Option<String> {
@@ -176,13 +176,13 @@ fn span(context: &SessionContext) -> Span {
     info_span!("query", query_id = context.query_id())
 }
 
-/// Tells how a statement went. Its text stays out of logs: it may hold secrets.
-async fn logged<T>(statement: impl Future<Output = Result<T>>) -> Result<T> {
+/// Tells how a step of a statement went. The statement's text stays out of logs: it may hold secrets.
+async fn logged<T>(step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let started = Instant::now();
-    let outcome = statement.await;
+    let outcome = work.await;
     match &outcome {
-        Ok(_) => debug!(elapsed = ?started.elapsed(), "statement answered"),
-        Err(error) => debug!(elapsed = ?started.elapsed(), %error, "statement failed"),
+        Ok(_) => debug!(step, elapsed = ?started.elapsed(), "statement answered"),
+        Err(error) => debug!(step, elapsed = ?started.elapsed(), %error, "statement failed"),
     }
     outcome
 }

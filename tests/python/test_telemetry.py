@@ -123,6 +123,7 @@ def test_every_node_that_works_for_a_query_logs_its_id(fresh):
     assert any("absent" in r["error"] and ids(r) for r in failed), failed
     for node in cluster.nodes.values():
         assert {"timestamp", "level", "message", "target"} <= records(node)[0].keys()
+    cluster.kill_all()
 
 
 def test_a_voter_that_is_down_is_not_told_again_and_again(fresh):
@@ -134,3 +135,4 @@ def test_a_voter_that_is_down_is_not_told_again_and_again(fresh):
     wait_for("the loss to be noticed", lambda: not all_alive(), 10)
     lines = [line for line in leader.log.read_text().splitlines() if " WARN " in line or " ERROR " in line]
     assert len(lines) < 10, lines
+    cluster.kill_all()

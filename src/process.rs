@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
 
@@ -41,6 +42,29 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
+    }
+}
+
+/// Ctrl-c in a client. SIGTERM keeps ending it.
+pub struct Interrupts(tokio::signal::unix::Signal);
+
+impl Interrupts {
+    /// Takes over SIGINT.
+    pub fn install() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self(signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?))
+    }
+
+    /// Waits for the next.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Forgets those that came while nothing ran: they were meant for the pager, or came twice.
+    pub fn forget(&mut self) {
+        while self.0.recv().now_or_never().flatten().is_some() {}
     }
 }
 

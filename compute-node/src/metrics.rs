@@ -8,7 +8,24 @@
 //! | `tarn_compute_memory_reserved_bytes` | bytes | reserved by queries, at the last heartbeat |
 //! | `tarn_compute_spilled_bytes` | bytes | spilled to disk and still needed, at the last heartbeat |
 
-use metrics::{counter, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+/// Registers descriptions with the process's recorder.
+pub(crate) fn describe() {
+    describe_counter!("tarn_compute_tasks_total", "Tasks taken on");
+    describe_gauge!("tarn_compute_tasks_running", "Tasks that have a plan here and have not ended");
+    describe_counter!("tarn_compute_tasks_refused_total", "Tasks refused because the node shuts down");
+    describe_gauge!(
+        "tarn_compute_memory_reserved_bytes",
+        Unit::Bytes,
+        "Memory reserved by queries at the last heartbeat"
+    );
+    describe_gauge!(
+        "tarn_compute_spilled_bytes",
+        Unit::Bytes,
+        "Spilled to disk and still needed at the last heartbeat"
+    );
+}
 
 pub(crate) fn task_started() {
     counter!("tarn_compute_tasks_total").increment(1);

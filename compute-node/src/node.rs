@@ -25,7 +25,7 @@ use crate::membership::{self, Load, Standing};
 use crate::memory::QueryRuntimes;
 use crate::session::TaskSessions;
 use crate::tasks::Tasks;
-use crate::{Config, Error, sweep, trace};
+use crate::{Config, Error, metrics, sweep, trace};
 
 /// A silent peer is given up after one interval and one timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -59,6 +59,7 @@ impl ComputeNode {
     /// As [`ComputeNode::start`], sharing the caches and storage connections of the process.
     pub async fn start_with(config: Config, context: Arc<ScanContext>) -> Result<Self, Error> {
         trace::install();
+        metrics::describe();
         clear_spill(&config)?;
         let listen =
             |source: Box<dyn std::error::Error + Send + Sync>| Error::Listen { address: config.listen, source };

@@ -18,6 +18,8 @@ pub enum Error {
     HalfTls,
     #[error("cannot read {}", path.display())]
     Tls { path: PathBuf, source: io::Error },
+    #[error("{} and {} are not a certificate and its key", cert.display(), key.display())]
+    Certificate { cert: PathBuf, key: PathBuf, source: tonic::transport::Error },
     #[error(transparent)]
     Raft(#[from] tarn_raft::Error),
     /// The query engine cannot start: the cache or the spill directory.
@@ -31,7 +33,7 @@ impl Error {
     /// What the caller must do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::VoterId(_) | Self::HalfTls | Self::Tls { .. } => ErrorKind::Invalid,
+            Self::VoterId(_) | Self::HalfTls | Self::Tls { .. } | Self::Certificate { .. } => ErrorKind::Invalid,
             Self::Listen { .. } => ErrorKind::Unavailable,
             Self::Raft(e) => e.kind(),
             Self::Engine(_) | Self::Reflection(_) => ErrorKind::Internal,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tarn_proto::NodeId;
 use tarn_proto::membership::DEAD_AFTER;
 use tarn_proto::wire::{HeartbeatRequest, NodeLoad, NodeRole};
+use tarn_raft::Status;
 
 /// The last heartbeat of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +70,24 @@ impl Members {
         self.silence(node, now).is_some_and(|silence| silence <= DEAD_AFTER)
     }
 
+    /// Why the coordinators cannot change the catalog now, if so: nobody leads, or too few of those that vote are alive.
+    /// Consensus itself only finds out when somebody asks it for something.
+    pub fn quorum(&self, raft: &Status, now: Instant) -> Result<(), String> {
+        let alive = |id: NodeId| id == raft.node_id || self.is_alive(id, now);
+        match &raft.leader {
+            None => return Err("no coordinator leads".to_owned()),
+            Some((leader, address)) if !alive(*leader) => {
+                return Err(format!("coordinator {leader} at {address} leads and is silent"));
+            }
+            Some(_) => {}
+        }
+        let (voters, heard) = (raft.voters.len(), raft.voters.keys().filter(|id| alive(**id)).count());
+        match heard * 2 > voters {
+            true => Ok(()),
+            false => Err(format!("{heard} of {voters} voting coordinators are alive")),
+        }
+    }
+
     /// Whether the process `incarnation` of `node` is known to be over: the node has started again since, or has been
     /// silent for `grace`. A node that was never heard (this coordinator has just started) is over after `grace`, too,
     /// counted from `started`.
@@ -97,6 +116,32 @@ mod tests {
         assert!(members.is_alive(NodeId(7), start + Duration::from_secs(2)));
         assert!(!members.is_alive(NodeId(7), start + Duration::from_secs(5)));
         assert!(!members.is_alive(NodeId(8), start));
+    }
+
+    #[test]
+    fn a_majority_of_the_voters_and_the_leader_must_be_alive() {
+        let now = Instant::now();
+        let voters = (1..=3).map(|id| (NodeId(id), format!("c{id}:1"))).collect();
+        let mut raft = Status {
+            node_id: NodeId(1),
+            term: 1,
+            leader: None,
+            last_log_index: 0,
+            last_applied: 0,
+            snapshot_index: 0,
+            purged_index: 0,
+            voters,
+            observers: BTreeMap::new(),
+        };
+        let mut members = Members::default();
+        members.heard(beat(2, "b"), now);
+        assert_eq!(members.quorum(&raft, now), Err("no coordinator leads".to_owned()));
+        raft.leader = Some((NodeId(3), "c3:1".to_owned()));
+        assert_eq!(members.quorum(&raft, now), Err("coordinator n3 at c3:1 leads and is silent".to_owned()));
+        raft.leader = Some((NodeId(1), "c1:1".to_owned()));
+        assert_eq!(members.quorum(&raft, now), Ok(()));
+        let later = now + Duration::from_secs(5);
+        assert_eq!(members.quorum(&raft, later), Err("1 of 3 voting coordinators are alive".to_owned()));
     }
 
     #[test]

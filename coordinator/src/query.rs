@@ -17,7 +17,7 @@ use tarn_proto::{DataType, ErrorKind};
 use tarn_scan::files::{FilesOptions, resolve};
 use tarn_scan::{CacheConfig, Failure, ScanContext, WorkerSet};
 use tarn_sql::{Statement, ast};
-use tracing::{Instrument, info_span, warn};
+use tracing::{Span, warn};
 
 use crate::session::SessionContext;
 use crate::{Config, Error};
@@ -89,8 +89,8 @@ pub(crate) fn run_error(error: DataFusionError) -> EngineError {
 
 /// Runs a query.
 pub async fn run(context: &SessionContext, query: &ast::Query, parameters: Option<&RecordBatch>) -> Result<Outcome> {
-    let span = info_span!("query", id = context.query_id());
-    let (schema, rows) = first_rows(context, query, parameters).instrument(span.clone()).await?;
+    let (schema, rows) = first_rows(context, query, parameters).await?;
+    let span = Span::current();
     let names = schema.clone();
     let batches = rows.map(move |batch| {
         let _entered = span.enter();

@@ -51,6 +51,8 @@ impl Coordinator {
     /// Recovers the catalog, serves gRPC and Flight SQL, and joins the cluster in the background. `stores` reaches storage
     /// nodes.
     pub async fn start(config: Config, stores: StorePool) -> Result<Self, Error> {
+        tarn_gateway::metrics::describe();
+        tarn_ingest::metrics::describe();
         let tls = tls(&config).await?;
         let (listener, bound) = listen(config.listen).await?;
         let (flight_listener, flight_bound) = listen(config.flight).await?;
@@ -128,10 +130,7 @@ impl Coordinator {
 
     /// Why it cannot serve now, if so.
     pub fn ready(&self) -> Result<(), String> {
-        match self.raft.leadership().borrow().leader {
-            Some(_) => Ok(()),
-            None => Err("no coordinator leads".to_owned()),
-        }
+        self.members.read().quorum(&self.raft.status(), Instant::now())
     }
 
     /// Ends when consensus has stopped by itself, which no coordinator survives.
@@ -203,7 +202,13 @@ async fn tls(config: &Config) -> Result<Option<TlsConfig>, Error> {
     let read =
         async |path: &Path| tokio::fs::read(path).await.map_err(|source| Error::Tls { path: path.to_owned(), source });
     match (&config.tls_cert, &config.tls_key) {
-        (Some(cert), Some(key)) => Ok(Some(TlsConfig { cert: read(cert).await?, key: read(key).await? })),
+        (Some(cert), Some(key)) => {
+            let tls = TlsConfig { cert: read(cert).await?, key: read(key).await? };
+            match tls.check() {
+                Ok(()) => Ok(Some(tls)),
+                Err(source) => Err(Error::Certificate { cert: cert.clone(), key: key.clone(), source }),
+            }
+        }
         (None, None) => Ok(None),
         _ => Err(Error::HalfTls),
     }
@@ -228,6 +233,12 @@ fn serve_clients(
     (stop, task)
 }
 
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
 /// Serves gRPC until `cancel`.
 async fn serve(listener: TcpListener, shared: &Shared, cancel: CancellationToken) -> Result<JoinHandle<()>, Error> {
     let (raft, members) = (&shared.raft, &shared.members);
@@ -236,10 +247,9 @@ async fn serve(listener: TcpListener, shared: &Shared, cancel: CancellationToken
     let admin = Admin { raft: raft.clone(), catalog: shared.catalog.clone(), members: members.clone() };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<CoordinatorServiceServer<CoordinatorServer>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    reporter.set_serving::<AdminServiceServer<Admin>>().await;
+    // Many clients still speak the version before.
+    let (reflection, reflection_before) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let router = tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -248,7 +258,8 @@ async fn serve(listener: TcpListener, shared: &Shared, cancel: CancellationToken
         .add_service(CoordinatorServiceServer::new(coordinator).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(AdminServiceServer::new(admin))
         .add_service(health)
-        .add_service(reflection);
+        .add_service(reflection)
+        .add_service(reflection_before);
     Ok(task::spawn("coordinator-grpc", async move {
         let incoming = TcpListenerStream::new(listener);
         if let Err(error) = router.serve_with_incoming_shutdown(incoming, cancel.cancelled()).await {

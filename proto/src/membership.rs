@@ -104,7 +104,14 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                _ = tick.tick() => self.beat(load()).await,
+                _ = tick.tick() => {
+                    let (load, known) = (load(), self.coordinators());
+                    self.beat(load).await;
+                    // Coordinators that it has just learnt of hear it now, not in a second.
+                    if self.coordinators() != known {
+                        self.beat(load).await;
+                    }
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ where
             std::mem::forget(guard);
             output
         }
-        .instrument(info_span!("task", name)),
+        .instrument(info_span!("task", task = name)),
     )
 }
 
@@ -37,7 +37,7 @@ where
             std::mem::forget(guard);
             output
         }
-        .instrument(info_span!("task", name)),
+        .instrument(info_span!("task", task = name)),
     );
 }
 

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::{CancelFlightInfoRequest, FlightClient, FlightInfo, HandshakeRequest};
+use arrow_flight::{Action, CancelFlightInfoRequest, FlightClient, FlightInfo, HandshakeRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::{StreamExt, TryStreamExt};
@@ -19,6 +19,10 @@ use serde::Deserialize;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the server when leaving.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// What begins each certificate of a PEM file.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// A batch of wide rows may be larger than gRPC's 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
@@ -53,12 +57,17 @@ impl Target {
         if !tls {
             return Ok(endpoint);
         }
-        let mut config = ClientTlsConfig::new();
-        if let Some(file) = &self.tls_ca {
-            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            config = config.ca_certificate(Certificate::from_pem(pem));
-        }
-        endpoint.tls_config(config).context("cannot use TLS")
+        let Some(file) = &self.tls_ca else {
+            bail!("{} needs --tls-ca FILE: the certificates (PEM) that the server is trusted by", self.url);
+        };
+        let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        ensure!(
+            pem.windows(CERTIFICATE.len()).any(|window| window == CERTIFICATE),
+            "{} holds no certificate (PEM)",
+            file.display()
+        );
+        let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        endpoint.tls_config(config).with_context(|| format!("cannot use the certificates of {}", file.display()))
     }
 }
 
@@ -115,8 +124,8 @@ impl Rows {
 impl Connection {
     /// Connects and logs in.
     pub async fn open(target: Target) -> anyhow::Result<Self> {
-        let channel =
-            target.endpoint()?.connect().await.with_context(|| format!("cannot connect to {}", target.url))?;
+        let channel = target.endpoint()?.connect().await.map_err(no_tls);
+        let channel = channel.with_context(|| format!("cannot connect to {}", target.url))?;
         let inner = FlightServiceClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -126,7 +135,7 @@ impl Connection {
     }
 
     /// Makes `database` the session's.
-    pub async fn use_database(&mut self, database: &str) -> anyhow::Result<()> {
+    pub async fn use_database(&self, database: &str) -> anyhow::Result<()> {
         self.run(&format!("USE `{}`", database.replace('`', "``"))).await.map(drop)
     }
 
@@ -168,16 +177,32 @@ impl Connection {
         fetch(&mut client, info).await
     }
 
+    /// Ends the session: else the server keeps it for a client that may come back.
+    pub async fn close(&self) {
+        let Some(mut client) = self.flight() else { return };
+        let ended = async {
+            match client.do_action(Action::new("CloseSession", "")).await {
+                Ok(answer) => answer.try_collect::<Vec<_>>().await.map(drop),
+                Err(error) => Err(error),
+            }
+        };
+        // A server that is away has no session to end.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
+    }
+
+    /// A client of this session for calls that are not Flight SQL's.
+    fn flight(&self) -> Option<FlightClient> {
+        let mut client = FlightClient::new(self.channel.clone());
+        if let Some(token) = self.client.token() {
+            client.add_header("authorization", &format!("Bearer {token}")).ok()?;
+        }
+        Some(client)
+    }
+
     /// Cancels the query that runs in this session, if its server still knows it.
     pub async fn cancel(&self) {
         let info = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(info) = info else { return };
-        let mut client = FlightClient::new(self.channel.clone());
-        if let Some(token) = self.client.token()
-            && client.add_header("authorization", &format!("Bearer {token}")).is_err()
-        {
-            return;
-        }
+        let (Some(info), Some(mut client)) = (info, self.flight()) else { return };
         let call = client.cancel_flight_info(CancelFlightInfoRequest::new(info));
         // The server also notices that its reader has gone: this only tells it sooner.
         if tokio::time::timeout(CONNECT_TIMEOUT, call).await.is_err() {
@@ -195,6 +220,14 @@ async fn fetch(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -
     Ok(batches)
 }
 
+/// Says in plain words that a plain server took what TLS begins with for nonsense.
+fn no_tls(error: tonic::transport::Error) -> anyhow::Error {
+    match tarn_proto::error::chain(&error) {
+        text if text.contains("InvalidContentType") => anyhow!("the server does not speak TLS: use grpc://"),
+        _ => error.into(),
+    }
+}
+
 /// Shows the password and keeps the token that the server answers with. The client's own `handshake` hides the server's
 /// reason in an Arrow error.
 async fn log_in(client: &mut FlightSqlServiceClient<Channel>, target: &Target) -> anyhow::Result<()> {
@@ -204,7 +237,13 @@ async fn log_in(client: &mut FlightSqlServiceClient<Channel>, target: &Target) -
     }]));
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", target.user, target.password)));
     request.metadata_mut().insert("authorization", basic.parse().context("malformed user or password")?);
-    let response = client.inner_mut().handshake(request).await.map_err(|s| anyhow!("{}", s.message()))?;
+    let response = client.inner_mut().handshake(request).await.map_err(|status| {
+        // A status with a source was made here, not by the server.
+        match std::error::Error::source(&status) {
+            Some(_) => anyhow!("{}: is it another protocol, or TLS (grpc+tls://)?", status.message()),
+            None => anyhow!("{}", status.message()),
+        }
+    })?;
     let token = response
         .metadata()
         .get("authorization")

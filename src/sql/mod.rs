@@ -23,12 +23,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::cli::SqlArgs;
-use crate::process::Signals;
+use crate::process::Interrupts;
 use connection::{Connection, Target};
 use output::{Format, Printer};
 
 /// The exit code of a statement that ctrl-c ended.
 const INTERRUPTED: u8 = 130;
+/// The exit code when nobody reads the rows any more, as of a process that SIGPIPE ended.
+const READER_GONE: u8 = 141;
 
 /// Runs the statements of the command line, or the shell.
 pub async fn run(args: SqlArgs) -> anyhow::Result<ExitCode> {
@@ -47,16 +49,19 @@ pub async fn run(args: SqlArgs) -> anyhow::Result<ExitCode> {
         (None, []) => None,
         (None, statements) => Some(statements.join(";\n")),
     };
-    let mut connection = Connection::open(target).await?;
+    let connection = Connection::open(target).await?;
+    let code = converse(&connection, &args, text).await;
+    connection.close().await;
+    code
+}
+
+async fn converse(connection: &Connection, args: &SqlArgs, text: Option<String>) -> anyhow::Result<ExitCode> {
     if let Some(database) = &args.database {
         connection.use_database(database).await?;
     }
     match text {
-        Some(text) => script(&connection, &text, args.format).await,
-        None => {
-            shell::run(connection, args.format).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(text) => script(connection, &text, args.format).await,
+        None => shell::run(connection.clone(), args.format).await.map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -68,16 +73,17 @@ fn standard_input() -> anyhow::Result<String> {
 
 /// Runs statements in order, up to the first that fails.
 async fn script(connection: &Connection, text: &str, format: Format) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::install()?;
+    let mut interrupts = Interrupts::install()?;
     for statement in statements::split(text) {
         let mut printer = Printer::new(format, output::Sink::Stdout);
         let done = tokio::select! {
             biased;
-            _ = signals.next() => None,
+            () = interrupts.next() => None,
             done = run_statement(connection, &statement, &mut printer) => Some(done),
         };
         match done {
-            Some(Ok(summary)) => {
+            Some(Ok(Ended { reader_gone: true, .. })) => return Ok(ExitCode::from(READER_GONE)),
+            Some(Ok(Ended { summary, .. })) => {
                 if format == Format::Table {
                     eprintln!("{summary}");
                 }
@@ -96,37 +102,54 @@ async fn script(connection: &Connection, text: &str, format: Format) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+/// How a statement ended.
+struct Ended {
+    /// A line for people: what it did, and how long that took.
+    summary: String,
+    /// Nobody wanted its last rows.
+    reader_gone: bool,
+}
+
 /// Runs one statement, prints its rows, and sums up what it did.
-async fn run_statement(connection: &Connection, sql: &str, printer: &mut Printer) -> anyhow::Result<String> {
+async fn run_statement(connection: &Connection, sql: &str, printer: &mut Printer) -> anyhow::Result<Ended> {
     let started = std::time::Instant::now();
     let progress = progress::Progress::start(connection, sql);
-    let mut reply = connection.run(sql).await?;
-    let mut rows = 0;
-    if let connection::Reply::Rows(stream) = &mut reply {
-        printer.begin(stream.schema())?;
-        while let Some(batch) = stream.next().await? {
-            progress.rows_arrived(&mut rows, batch.num_rows());
-            printer.write(&batch)?;
-        }
-    }
-    drop(progress);
-    let text = match reply {
-        connection::Reply::Rows(_) => {
-            printer.end()?;
-            format!("{} {}", grouped(rows), if rows == 1 { "row" } else { "rows" })
-        }
-        connection::Reply::Done(done) => {
-            let mut text = "OK".to_owned();
-            if let Some(rows) = done.rows {
-                text.push_str(&format!(", {} {} affected", grouped(rows), if rows == 1 { "row" } else { "rows" }));
+    let (mut rows, mut reader_gone) = (0, false);
+    let text = match connection.run(sql).await? {
+        connection::Reply::Done(done) => describe(&done),
+        connection::Reply::Rows(mut stream) => {
+            printer.begin(stream.schema())?;
+            while let Some(batch) = stream.next().await? {
+                progress.rows_arrived(&mut rows, batch.num_rows());
+                if printer.is_about_to_print(batch.num_rows()) {
+                    progress.hide();
+                }
+                if !printer.write(&batch)? {
+                    reader_gone = true;
+                    connection.cancel().await;
+                    break;
+                }
             }
-            if !done.message.is_empty() {
-                text.push_str(&format!(" {}", done.message));
-            }
-            text
+            let rest = if reader_gone { ", the rest was not read" } else { "" };
+            format!("{} {}{rest}", grouped(rows), if rows == 1 { "row" } else { "rows" })
         }
     };
-    Ok(format!("{text} ({:.3} s)", started.elapsed().as_secs_f64()))
+    drop(progress);
+    // Before the end: that may wait for somebody to leave the pager.
+    let seconds = started.elapsed().as_secs_f64();
+    reader_gone |= !printer.end()?;
+    Ok(Ended { summary: format!("{text} ({seconds:.3} s)"), reader_gone })
+}
+
+fn describe(done: &connection::Done) -> String {
+    let mut text = "OK".to_owned();
+    if let Some(rows) = done.rows {
+        text.push_str(&format!(", {} {} affected", grouped(rows), if rows == 1 { "row" } else { "rows" }));
+    }
+    if !done.message.is_empty() {
+        text.push_str(&format!(" {}", done.message));
+    }
+    text
 }
 
 /// `1234567` as `1,234,567`.

@@ -1,6 +1,6 @@
 //! Rows to text: tables, CSV, JSON.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -74,20 +74,33 @@ impl Printer {
         Ok(())
     }
 
-    /// Prints rows.
-    pub fn write(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
-        match &mut self.body {
-            Body::Nothing => {}
-            Body::Table(table) => table.write(batch)?,
-            Body::Csv(out) => write_csv(out, batch)?,
-            Body::Json(writer) => writer.write(batch)?,
-            Body::Ndjson(writer) => writer.write(batch)?,
-        }
-        Ok(())
+    /// Whether so many rows more will make it write to a terminal.
+    pub fn is_about_to_print(&self, rows: usize) -> bool {
+        io::stdout().is_terminal()
+            && match &self.body {
+                Body::Nothing => false,
+                Body::Table(table) => table.is_about_to_print(rows),
+                Body::Csv(_) | Body::Json(_) | Body::Ndjson(_) => true,
+            }
     }
 
-    /// Prints what is held back.
-    pub fn end(&mut self) -> anyhow::Result<()> {
+    /// Prints rows. Tells whether there still is a reader.
+    pub fn write(&mut self, batch: &RecordBatch) -> anyhow::Result<bool> {
+        is_read(match &mut self.body {
+            Body::Nothing => Ok(()),
+            Body::Table(table) => return table.write(batch),
+            Body::Csv(out) => write_csv(out, batch),
+            Body::Json(writer) => writer.write(batch).map_err(Into::into),
+            Body::Ndjson(writer) => writer.write(batch).map_err(Into::into),
+        })
+    }
+
+    /// Prints what is held back. Tells whether there was a reader to the end.
+    pub fn end(&mut self) -> anyhow::Result<bool> {
+        is_read(self.finish())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
         match std::mem::replace(&mut self.body, Body::Nothing) {
             Body::Nothing => {}
             Body::Table(table) => table.end()?,
@@ -107,13 +120,25 @@ impl Printer {
     }
 }
 
+/// That the reader has left is no failure.
+fn is_read(written: anyhow::Result<()>) -> anyhow::Result<bool> {
+    let gone = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    match written {
+        Err(error) if error.chain().any(gone) => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
 /// How values are written; `null` stands for NULL.
 pub fn format_options(null: &'static str) -> FormatOptions<'static> {
     FormatOptions::new().with_null(null).with_timestamp_format(Some(TIMESTAMP)).with_display_error(true)
 }
 
 fn write_csv(out: &mut impl Write, batch: &RecordBatch) -> anyhow::Result<()> {
-    let options = format_options("");
+    // That is how NULL looks inside a list or a struct.
+    let options = format_options("NULL");
     let columns =
         batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options)).collect::<Result<Vec<_>, _>>()?;
     // Logical ones: a column of type Null has no validity of its own.
@@ -153,6 +178,28 @@ mod tests {
     use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
 
     use super::*;
+
+    #[test]
+    fn null_inside_a_list_is_told_from_nothing() {
+        let list = arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+        ]);
+        let batch = RecordBatch::try_from_iter([("l", Arc::new(list) as ArrayRef)]).expect("a batch");
+        let mut out = Vec::new();
+        write_csv(&mut out, &batch).expect("text");
+        assert_eq!(String::from_utf8(out).expect("text"), "\"[1, NULL]\"\n\n");
+    }
+
+    #[test]
+    fn a_reader_that_has_left_is_no_failure() {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(is_read(Err(gone().into())), Ok(false)));
+        let json = arrow::error::ArrowError::IoError("cannot write".to_owned(), gone());
+        assert!(matches!(is_read(Err(json.into())), Ok(false)));
+        assert!(is_read(Err(io::Error::from(io::ErrorKind::StorageFull).into())).is_err());
+        assert!(matches!(is_read(Ok(())), Ok(true)));
+    }
 
     #[test]
     fn csv_tells_null_from_an_empty_text_and_quotes_what_needs_it() {

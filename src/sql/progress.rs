@@ -48,14 +48,21 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
+impl Progress {
+    /// Shows nothing from now on: the line belongs to others.
+    pub fn hide(&self) {
         if let Some(task) = &self.task {
             task.abort();
         }
-        if self.shared.shown.load(Ordering::Relaxed) {
+        if self.shared.shown.swap(false, Ordering::Relaxed) {
             show("");
         }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.hide();
     }
 }
 

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::output::{Format, Printer, Sink};
 use super::pager::Screen;
 use super::statements;
-use crate::process::Signals;
+use crate::process::Interrupts;
 
 const HISTORY_ENTRIES: usize = 10_000;
 const PROMPT: &str = "tarn> ";
@@ -41,7 +41,7 @@ pub async fn run(connection: Connection, format: Format) -> anyhow::Result<()> {
     {
         eprintln!("cannot read the history in {}: {error}", file.display());
     }
-    let mut signals = Signals::install()?;
+    let mut interrupts = Interrupts::install()?;
     println!("Type `help` for help.");
     loop {
         // The prompt blocks this thread only; the connection lives on the runtime's others.
@@ -50,7 +50,7 @@ pub async fn run(connection: Connection, format: Format) -> anyhow::Result<()> {
             Ok(text) if text.trim().is_empty() => {}
             Ok(text) => {
                 remember(&mut editor, history.as_ref(), &text);
-                if !handle(&connection, &text, format, &mut editor, &mut signals, &names).await? {
+                if !handle(&connection, &text, format, &mut editor, &mut interrupts, &names).await? {
                     return Ok(());
                 }
             }
@@ -73,7 +73,7 @@ async fn handle(
     text: &str,
     format: Format,
     editor: &mut Editor<SqlHelper, FileHistory>,
-    signals: &mut Signals,
+    interrupts: &mut Interrupts,
     names: &Names,
 ) -> anyhow::Result<bool> {
     if is_command(text) {
@@ -95,13 +95,14 @@ async fn handle(
             None => Sink::Stdout,
         };
         let mut printer = Printer::new(format, sink);
+        interrupts.forget();
         let done = tokio::select! {
             biased;
-            _ = signals.next() => None,
+            () = interrupts.next() => None,
             done = super::run_statement(connection, &statement, &mut printer) => Some(done),
         };
         match done {
-            Some(Ok(summary)) => eprintln!("{summary}"),
+            Some(Ok(ended)) => eprintln!("{}", ended.summary),
             Some(Err(error)) => {
                 eprintln!("error: {}", tarn_proto::error::chain(error.as_ref()));
                 break;

@@ -24,7 +24,7 @@ pub struct TableWriter {
 impl TableWriter {
     /// A table with these columns.
     pub fn new(schema: &SchemaRef, sink: Sink) -> Self {
-        let header: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let header: Vec<String> = schema.fields().iter().map(|f| escape(f.name())).collect();
         Self {
             widths: header.iter().map(|h| width(h)).collect(),
             right: schema.fields().iter().map(|f| is_number(f.data_type())).collect(),
@@ -36,8 +36,13 @@ impl TableWriter {
         }
     }
 
-    /// Prints rows.
-    pub fn write(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
+    /// Whether so many rows more are enough to begin.
+    pub fn is_about_to_print(&self, rows: usize) -> bool {
+        self.output.is_some() || self.held.len() + rows >= LOOKAHEAD_ROWS
+    }
+
+    /// Prints rows. Tells whether there still is a reader.
+    pub fn write(&mut self, batch: &RecordBatch) -> anyhow::Result<bool> {
         let options = format_options("NULL");
         let columns =
             batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options)).collect::<Result<Vec<_>, _>>()?;
@@ -47,7 +52,7 @@ impl TableWriter {
         if self.output.is_some() || self.held.len() >= LOOKAHEAD_ROWS {
             self.flush()?;
         }
-        Ok(())
+        Ok(!self.reader_gone)
     }
 
     /// Prints what is held back and waits for the reader.
@@ -143,13 +148,17 @@ fn width(text: &str) -> usize {
         .sum()
 }
 
-/// Keeps a value on its line, except the texts that are meant to have several lines when they stand alone.
+/// Keeps a value on its line, and what it holds from commanding the terminal.
 fn escape(value: &str) -> String {
-    if value.chars().any(char::is_control) {
-        value.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t")
-    } else {
-        value.to_owned()
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
     }
+    text
 }
 
 fn is_number(data_type: &DataType) -> bool {
@@ -169,5 +178,6 @@ mod tests {
     #[test]
     fn a_value_stays_on_its_line() {
         assert_eq!(escape("a\nb\tc"), "a\\nb\\tc");
+        assert_eq!(escape("\u{1b}[31mré"), "\\u{1b}[31mré");
     }
 }

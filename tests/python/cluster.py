@@ -63,30 +63,50 @@ def address():
     return f"127.0.0.1:{free_port()}"
 
 
+def without_settings(**more):
+    """This process's environment without Tarn's variables, and with `more`."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("TARN_")} | more
+
+
+def tarn(*arguments, environment=None, **options):
+    """Runs a client command to its end."""
+    return subprocess.run(
+        [str(TARN), *map(str, arguments)], env=without_settings(**(environment or {})),
+        **{"capture_output": True, "text": True, "timeout": 60, **options},
+    )
+
+
 class Node:
     """One process."""
 
     def __init__(self, folder, name, arguments, http, flight=None, grpc=None):
         self.name, self.arguments, self.http, self.flight, self.grpc = name, arguments, http, flight, grpc
         self.log = folder / f"{name}.log"
+        self.environment = {}
         self.process = None
 
     def start(self):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("TARN_")}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(TARN), *map(str, self.arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment,
+                env=without_settings(**self.environment),
             )
         return self
+
+    def get(self, path):
+        """Status and text of an HTTP answer."""
+        try:
+            with urllib.request.urlopen(f"http://{self.http}{path}", timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def ready(self):
         if self.process.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
         try:
-            with urllib.request.urlopen(f"http://{self.http}/readyz", timeout=2) as answer:
-                return answer.status == 200
-        except (urllib.error.URLError, OSError):
+            return self.get("/readyz")[0] == 200
+        except OSError:
             return False
 
     def wait_ready(self):
@@ -123,23 +143,26 @@ class Cluster:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.nodes = {}
+        # How clients connect.
+        self.scheme, self.options = "grpc", {}
 
     @classmethod
-    def dev(cls, folder):
-        """Every role in one process."""
+    def dev(cls, folder, *more, scheme="grpc", options=None):
+        """Every role in one process, started with `more` arguments."""
         cluster = cls(folder)
+        cluster.scheme, cluster.options = scheme, options or {}
         flight, http, grpc = address(), address(), address()
         cluster.nodes["dev"] = Node(
             cluster.folder, "dev",
             ["dev", "--data", cluster.folder / "data", "--flight", flight, "--http", http,
-             "--set", f"coordinator.listen={grpc}"],
+             "--set", f"coordinator.listen={grpc}", *more],
             http, flight, grpc,
         )
         return cluster.start()
 
     @classmethod
-    def three(cls, folder, storage=2, compute=2):
-        """Three coordinators, storage nodes and compute nodes, each its own process."""
+    def three(cls, folder, storage=2, compute=2, **settings):
+        """Three coordinators, storage nodes and compute nodes, each its own process, with `settings` of all."""
         cluster = cls(folder)
         coordinators = {i: address() for i in (1, 2, 3)}
         seeds = list(coordinators.values())
@@ -147,12 +170,12 @@ class Cluster:
             flight = address()
             cluster.add("coordinator", f"coordinator-{i}", {
                 "node_id": i, "listen": listen, "flight": flight,
-                "initial_voters": {str(k): v for k, v in coordinators.items()},
+                "initial_voters": {str(k): v for k, v in coordinators.items()}, **settings,
             }, flight)
         for i in range(1, storage + 1):
-            cluster.add("storage-node", f"storage-{i}", {"listen": address(), "coordinators": seeds})
+            cluster.add("storage-node", f"storage-{i}", {"listen": address(), "coordinators": seeds, **settings})
         for i in range(1, compute + 1):
-            cluster.add("compute-node", f"compute-{i}", {"listen": address(), "coordinators": seeds})
+            cluster.add("compute-node", f"compute-{i}", {"listen": address(), "coordinators": seeds, **settings})
         return cluster.start()
 
     def add(self, role, name, settings, flight=None):
@@ -206,13 +229,16 @@ class Cluster:
 
     @property
     def url(self):
-        return f"grpc://{self.entry().flight}"
+        return f"{self.scheme}://{self.entry().flight}"
 
     def connect(self, node=None, database=None, settings=None, **options):
         flight = (node or self.entry()).flight
         connection = flight_sql.connect(
-            f"grpc://{flight}",
-            db_kwargs={"username": "root", "password": "", DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(256 << 20), **options},
+            f"{self.scheme}://{flight}",
+            db_kwargs={
+                "username": "root", "password": "", DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(256 << 20),
+                **self.options, **options,
+            },
             autocommit=True,
         )
         first = [f"use {database}"] if database else []
@@ -226,6 +252,13 @@ class Cluster:
         with self.connect(node, database, settings) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall()
+
+    def table(self, sql, node=None):
+        """Rows as dictionaries of column name to value."""
+        with self.connect(node) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def scalar(self, sql, node=None, database=None, settings=None):
         return self.rows(sql, node, database, settings)[0][0]
@@ -241,13 +274,18 @@ class Cluster:
             for sql in statements:
                 cursor.execute(sql)
 
+    def sql(self, *arguments, **options):
+        """`tarn sql`."""
+        return tarn("sql", "--url", self.url, *arguments, **options)
+
+    def admin(self, *arguments, node=None):
+        """`tarn admin`."""
+        return tarn("admin", "--coordinator", (node or self.entry()).grpc, *arguments)
+
     def status(self, node=None):
         """`tarn admin status`."""
-        node = node or self.entry()
-        output = subprocess.run(
-            [str(TARN), "admin", "--coordinator", node.grpc, "status", "--json"],
-            check=True, capture_output=True, text=True, timeout=20,
-        )
+        output = self.admin("status", "--json", node=node)
+        assert output.returncode == 0, output.stderr
         return json.loads(output.stdout)
 
     def leader(self):

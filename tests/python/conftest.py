@@ -52,13 +52,21 @@ def fresh(tmp_path):
     """Makes clusters of this test alone."""
     made = []
 
-    def make(mode="three", **options):
-        made.append(getattr(Cluster, mode)(tmp_path / f"{mode}-{len(made)}", **options))
+    def make(mode="three", *arguments, **options):
+        made.append(getattr(Cluster, mode)(tmp_path / f"{mode}-{len(made)}", *arguments, **options))
         return made[-1]
 
     yield make
     for cluster in made:
         cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    """An embedded cluster of this file alone."""
+    cluster = Cluster.dev(tmp_path_factory.mktemp("embedded"))
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture

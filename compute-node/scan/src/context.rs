@@ -48,6 +48,7 @@ impl fmt::Debug for ScanContext {
 impl ScanContext {
     /// Opens the block cache. Must run in a tokio runtime that lives as long as the context.
     pub async fn new(pool: StorePool, cache: CacheConfig) -> Result<Arc<Self>, Error> {
+        crate::metrics::describe();
         let session = VortexSession::default().with_tokio();
         Ok(Arc::new(Self {
             pool,

@@ -7,7 +7,18 @@
 //! | `tarn_scan_rows_total` | rows | returned by tablet scans |
 //! | `tarn_scan_segments_pruned_total` | segments | not read, because statistics or the sort key exclude them |
 
-use metrics::counter;
+use metrics::{Unit, counter, describe_counter};
+
+/// Registers descriptions with the process's recorder.
+pub(crate) fn describe() {
+    describe_counter!("tarn_scan_cache_hit_bytes_total", Unit::Bytes, "Served from the memory cache");
+    describe_counter!("tarn_scan_read_bytes_total", Unit::Bytes, "Read from storage nodes or the disk cache");
+    describe_counter!("tarn_scan_rows_total", "Rows returned by tablet scans");
+    describe_counter!(
+        "tarn_scan_segments_pruned_total",
+        "Segments not read because statistics or the sort key exclude them"
+    );
+}
 
 pub(crate) fn cache_hit(bytes: usize) {
     counter!("tarn_scan_cache_hit_bytes_total").increment(bytes as u64);

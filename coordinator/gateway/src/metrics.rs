@@ -2,6 +2,7 @@
 //!
 //! | name | kind, unit | labels |
 //! |---|---|---|
+//! | `tarn_build_info` | 1, in every process | `role`, `version` |
 //! | `tarn_gateway_requests_total` | counter | `method`, `outcome` |
 //! | `tarn_gateway_request_seconds` | histogram, until the response begins | `method` |
 //! | `tarn_gateway_results_total` | counter | `outcome`: `complete`, `failed`, `abandoned` |
@@ -16,6 +17,12 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tarn_proto::ErrorKind;
 use tonic::{Code, Status};
+
+/// Tells what this process is. Call once, after the recorder is installed.
+pub fn process(role: &'static str, version: &'static str) {
+    describe_gauge!("tarn_build_info", "1: what this process is");
+    gauge!("tarn_build_info", "role" => role, "version" => version).set(1.0);
+}
 
 /// Registers units and descriptions with the process's recorder. Call once, after the recorder is installed.
 pub fn describe() {

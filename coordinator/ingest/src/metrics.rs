@@ -8,6 +8,19 @@
 
 use std::time::Duration;
 
+use metrics::{Unit, describe_counter, describe_histogram};
+
+/// Registers descriptions with the process's recorder.
+pub fn describe() {
+    describe_counter!("tarn_load_rows_total", "Rows of finished loads");
+    describe_counter!("tarn_loads_total", "Finished loads by outcome");
+    describe_histogram!(
+        "tarn_load_publish_seconds",
+        Unit::Seconds,
+        "From the commit of a load until its rows are visible"
+    );
+}
+
 /// Counts a finished load.
 pub fn loaded(outcome: &'static str, rows: u64) {
     metrics::counter!("tarn_loads_total", "outcome" => outcome).increment(1);

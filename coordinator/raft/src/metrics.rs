@@ -13,9 +13,25 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::Leadership;
+
+/// Registers descriptions with the process's recorder.
+pub(crate) fn describe() {
+    describe_histogram!(
+        "tarn_raft_append_seconds",
+        Unit::Seconds,
+        "From the request to append log entries until they are durable"
+    );
+    describe_histogram!("tarn_raft_flush_requests", "Log writes that one fsync made durable");
+    describe_histogram!("tarn_raft_flush_seconds", Unit::Seconds, "One log write with fsync");
+    describe_gauge!("tarn_raft_applied_index", "Log index of the last entry in the catalog");
+    describe_gauge!("tarn_raft_term", "Current term");
+    describe_gauge!("tarn_raft_is_leader", "1 on the coordinator that leads, else 0");
+    describe_counter!("tarn_raft_leader_changes_total", "Leaders this coordinator has seen come");
+    describe_counter!("tarn_raft_snapshots_total", "Catalog snapshots built and installed");
+}
 
 pub(crate) fn appended(after: Duration) {
     histogram!("tarn_raft_append_seconds").record(after.as_secs_f64());

@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tarn_catalog::{Operation, Role};
 use tarn_ingest::CatalogClient;
 use tarn_proto::NodeId;
-use tarn_proto::channel::connect;
+use tarn_proto::channel::{connect, connect_with_timeout};
 use tarn_proto::wire::admin_service_client::AdminServiceClient;
 use tarn_proto::wire::admin_service_server::AdminService;
 use tarn_proto::wire::{
@@ -23,6 +23,9 @@ use tonic::{Request, Response, Status};
 
 use super::status;
 use crate::{Members, ReplicatedCatalog};
+
+/// Longest wait for a coordinator that is to be added.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// `AdminService`.
 pub struct Admin {
@@ -42,6 +45,23 @@ impl Admin {
                 Ok(Some(AdminServiceClient::new(channel)))
             }
             None => Err(Status::unavailable("no coordinator leads now: try again in a second")),
+        }
+    }
+
+    /// Whether a coordinator answers at `address` that is of no other cluster. Adding one that does not would leave a
+    /// member that never catches up.
+    async fn check_newcomer(&self, address: &str) -> Result<(), Status> {
+        let channel =
+            connect_with_timeout(address, ANSWER_WITHIN).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let asked = AdminServiceClient::new(channel).cluster_status(ClusterStatusRequest {}).await;
+        let theirs = asked
+            .map_err(|_| Status::failed_precondition(format!("no coordinator answers at {address}: start it first")))?;
+        let theirs = theirs.into_inner().cluster_id;
+        match self.raft.catalog().cluster_id.as_deref() {
+            Some(ours) if !theirs.is_empty() && theirs != ours => Err(Status::failed_precondition(format!(
+                "the coordinator at {address} belongs to another cluster: empty its data folder first"
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -134,6 +154,12 @@ impl AdminService for Admin {
             return leader.add_coordinator(request.into_inner()).await;
         }
         let r = request.into_inner();
+        let status = self.raft.status();
+        let known = status.voters.get(&NodeId(r.node_id)).or_else(|| status.observers.get(&NodeId(r.node_id)));
+        // One that is a member at another address is refused whether it answers or not.
+        if known.is_none_or(|known| *known == r.address) {
+            self.check_newcomer(&r.address).await?;
+        }
         done(self.raft.add_coordinator(NodeId(r.node_id), r.address, r.voter)).await?;
         Ok(Response::new(AddCoordinatorResponse {}))
     }

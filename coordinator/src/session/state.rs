@@ -11,6 +11,7 @@ use tarn_gateway::engine::{BatchStream, ClientInfo, IngestRequest, Outcome, Prep
 use tarn_gateway::flight::CATALOG;
 use tarn_ingest::CatalogClient;
 use tarn_sql::{Position, Statement, parse_one};
+use tracing::{Instrument, Span, debug, info_span};
 
 use super::context::{check_catalog, check_database};
 use super::{Error, SessionContext, Shared, Variables, dispatch};
@@ -97,26 +98,30 @@ impl Session for ClientSession {
             return Ok(prepared);
         }
         let context = self.context(sql, &statement).await?;
-        match statement {
-            Statement::CreateTableAsSelect(create) => {
-                let rows = query::prepare(&context, &Statement::Query(create.query)).await?;
-                Ok(Prepared { schema: Arc::new(Schema::empty()), parameters: rows.parameters, returns_rows: false })
+        let prepared = async {
+            match statement {
+                Statement::CreateTableAsSelect(create) => {
+                    let rows = query::prepare(&context, &Statement::Query(create.query)).await?;
+                    Ok(Prepared { schema: Arc::new(Schema::empty()), parameters: rows.parameters, returns_rows: false })
+                }
+                statement => query::prepare(&context, &statement).await,
             }
-            statement => query::prepare(&context, &statement).await,
-        }
+        };
+        logged("prepare", prepared).instrument(span(&context)).await
     }
 
     async fn execute(&self, sql: &str, parameters: Option<&RecordBatch>) -> Result<Outcome> {
         let statement = parse_one(sql).map_err(Error::from)?;
         let context = self.context(sql, &statement).await?;
-        dispatch::run(self, context, statement, parameters).await
+        let span = span(&context);
+        logged("execute", dispatch::run(self, context, statement, parameters)).instrument(span).await
     }
 
     async fn ingest(&self, request: IngestRequest, schema: SchemaRef, batches: BatchStream) -> Result<u64> {
         let timeout = self.settings.lock().variables.insert_timeout();
         let text = format!("INGEST INTO {}", tarn_sql::quote_ident(&request.table));
         let context = self.pinned(&text, true, timeout).await?;
-        ddl::ingest(&context, request, schema, batches).await
+        logged("ingest", ddl::ingest(&context, request, schema, batches)).instrument(span(&context)).await
     }
 
     fn option(&self, name: &str) -> Option<String> {
@@ -164,4 +169,20 @@ impl Session for ClientSession {
         }
         Ok(())
     }
+}
+
+/// The span of what runs for a statement. Compute nodes have one of the same name and field.
+fn span(context: &SessionContext) -> Span {
+    info_span!("query", query_id = context.query_id())
+}
+
+/// Tells how a step of a statement went. The statement's text stays out of logs: it may hold secrets.
+async fn logged<T>(step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let started = Instant::now();
+    let outcome = work.await;
+    match &outcome {
+        Ok(_) => debug!(step, elapsed = ?started.elapsed(), "statement answered"),
+        Err(error) => debug!(step, elapsed = ?started.elapsed(), %error, "statement failed"),
+    }
+    outcome
 }

@@ -105,6 +105,7 @@ impl Garbage {
 impl Engine {
     /// Opens the data directory, recovers what is there and removes what no metadata names. Blocks.
     pub fn open(options: Options) -> Result<Arc<Self>> {
+        crate::metrics::describe();
         let dir = DataDir::create(options.data.clone())?;
         let meta = Meta::open(&dir.meta())?;
         let recovered = recovery::recover(&dir, &meta)?;

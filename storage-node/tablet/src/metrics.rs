@@ -15,7 +15,25 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// Registers descriptions with the process's recorder.
+pub(crate) fn describe() {
+    describe_counter!("tarn_tablet_rows_written_total", "Rows written to segments");
+    describe_counter!("tarn_tablet_bytes_written_total", Unit::Bytes, "Bytes written to segment files");
+    describe_counter!("tarn_tablet_segments_written_total", "Segments written");
+    describe_histogram!(
+        "tarn_tablet_segment_write_seconds",
+        Unit::Seconds,
+        "Time to sort, compress and sync a segment"
+    );
+    describe_counter!("tarn_tablet_rowsets_total", "Rowsets by outcome");
+    describe_histogram!("tarn_tablet_publish_seconds", Unit::Seconds, "Time to publish a version of a tablet");
+    describe_counter!("tarn_tablet_bytes_read_total", Unit::Bytes, "Bytes read from segment files");
+    describe_counter!("tarn_tablet_checksum_failures_total", "Damaged blocks and sidecars met");
+    describe_gauge!("tarn_tablet_buffered_bytes", Unit::Bytes, "Rows that are not in segments yet");
+    describe_counter!("tarn_tablet_read_only_tablets_total", "Tablets that stopped writing");
+}
 
 pub(crate) fn segment_written(rows: u64, bytes: u64, time: Duration) {
     counter!("tarn_tablet_rows_written_total").increment(rows);

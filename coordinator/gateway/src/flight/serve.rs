@@ -29,6 +29,20 @@ pub struct TlsConfig {
     pub key: Vec<u8>,
 }
 
+impl TlsConfig {
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    /// When it cannot: the certificate or the key is malformed, or they do not belong together.
+    pub fn check(&self) -> Result<(), tonic::transport::Error> {
+        Server::builder().tls_config(self.server()).map(drop)
+    }
+
+    fn server(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new().identity(Identity::from_pem(&self.cert, &self.key))
+    }
+}
+
 /// The service with the limits that clients' large messages need, for a transport assembled elsewhere.
 pub fn service(server: FlightSqlServer) -> FlightServiceServer<FlightSqlServer> {
     FlightServiceServer::new(server).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX)
@@ -49,8 +63,8 @@ pub async fn serve_flight(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE));
-    if let Some(TlsConfig { cert, key }) = tls {
-        builder = builder.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(cert, key)))?;
+    if let Some(tls) = tls {
+        builder = builder.tls_config(tls.server())?;
     }
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE));
     let serve = builder

@@ -101,7 +101,7 @@ impl FlightSqlServer {
             }
         };
         if let Err(status) = &result {
-            tracing::debug!(method, code = ?status.code(), message = status.message(), "call refused");
+            tracing::debug!(method, code = ?status.code(), reason = status.message(), "call refused");
         }
         metrics::request(method, result.as_ref().err(), started.elapsed());
         result

@@ -41,6 +41,7 @@ impl CatalogRaft {
     /// Opens the storage, recovers what it holds and takes part. With a new data directory and initial voters, forms
     /// the cluster: each of the initial voters may and should do so, it is the same first log entry.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        crate::metrics::describe();
         let consensus = Arc::new(config.consensus()?);
         let view = Arc::new(View::new());
         let peers = Arc::new(Peers::default());

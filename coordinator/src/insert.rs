@@ -160,6 +160,7 @@ async fn write_plan(
     columns: &Columns,
     plan: &QueryPlan,
 ) -> std::result::Result<(), WriteError> {
+    context.process.follow(plan.physical.clone());
     // Until the first wait: the plan's tasks and the writers run on the threads of queries.
     let entered = context.shared.threads.enter();
     let streams = execute_stream_partitioned(plan.physical.clone(), plan.task.clone()).map_err(run_error)?;

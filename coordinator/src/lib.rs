@@ -12,7 +12,7 @@
 //!                                        reconcile (leader alone) ◄┘  publish loads, create and drop tablets, expire
 //! ```
 //!
-//! `processes` lists what runs; `role` starts and stops all of it.
+//! `processes` lists what runs, `progress` tells how far it is; `role` starts and stops all of it.
 
 mod catalog_client;
 mod config;
@@ -22,6 +22,7 @@ mod error;
 mod insert;
 mod members;
 mod processes;
+mod progress;
 mod query;
 mod reconcile;
 mod role;

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 use tarn_gateway::engine::ClientInfo;
 use tarn_proto::wire::RunningQuery;
 use tokio_util::sync::CancellationToken;
+
+use crate::progress;
 
 /// A client's connection, listed while it lives.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Process {
     state: Mutex<&'static str>,
     rows: AtomicU64,
     bytes: AtomicU64,
+    /// What it runs, while it does.
+    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
     cancel: CancellationToken,
 }
 
@@ -93,6 +98,7 @@ impl Processes {
             state: Mutex::new("planning"),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            plan: Mutex::default(),
             cancel: connection.killed.child_token(),
         });
         self.registry.statements.lock().insert(process.query_id.clone(), Arc::downgrade(&process));
@@ -159,6 +165,7 @@ impl Processes {
             connected_unix_ms: milliseconds(connection.since.duration_since(UNIX_EPOCH).unwrap_or_default()),
             rows: process.map(|p| p.rows.load(Ordering::Relaxed)).unwrap_or_default(),
             bytes: process.map(|p| p.bytes.load(Ordering::Relaxed)).unwrap_or_default(),
+            progress: process.and_then(|p| p.share()).unwrap_or_default(),
         }
     }
 }
@@ -189,6 +196,16 @@ impl Process {
     /// Tells what it does now: `planning`, `running`, `loading`, ...
     pub fn enter(&self, state: &'static str) {
         *self.state.lock() = state;
+    }
+
+    /// Tells how far it is by this plan from now on.
+    pub fn follow(&self, plan: Arc<dyn ExecutionPlan>) {
+        *self.plan.lock() = Some(plan);
+    }
+
+    fn share(&self) -> Option<f64> {
+        let plan = self.plan.lock().clone();
+        plan.and_then(|plan| progress::share(&plan))
     }
 
     /// Counts rows and bytes worked through.

@@ -113,6 +113,7 @@ async fn first_rows(
         let plan = context.shared.planner.plan(query, planning.clone(), parameters).await.map_err(planner_error)?;
         context.process.enter("running");
         let schema = plan.schema();
+        context.process.follow(plan.physical.clone());
         let threads = &context.shared.threads;
         let mut rows = threads.run(|| execute_stream(plan.physical, plan.task)).map_err(run_error)?;
         match rows.next().await {

@@ -175,6 +175,23 @@ def test_a_slow_statement_shows_that_it_works(shell):
     terminal.prompt()
 
 
+@pytest.mark.parametrize("statement", [
+    "select sum(length(repeat(cast(id as string), 400))) as n from big",
+    "insert into copy select length(repeat(cast(id as string), 400)) from big",
+])
+def test_a_bar_shows_how_much_of_its_input_a_statement_has_read(cluster, shell, statement):
+    cluster.run(
+        *(f"drop table if exists d.{name}" for name in ("big", "copy")),
+        *(f"create table d.{name} (id bigint) duplicate key (id) distributed by hash (id) buckets 1" for name in ("big", "copy")),
+        "insert into d.big select value from range(0, 3000000)",
+    )
+    terminal = shell()
+    terminal.type(statement + ";\r")
+    bar, percent, state = terminal.sees(r"s  \[(=* *)\] +(\d+) %  (\w+)").groups()
+    assert len(bar) == 30 and abs(bar.count("=") - int(percent) * 30 // 100) <= 1 and state in ("running", "loading")
+    assert re.search(r"^(1 row|OK, 3,000,000 rows affected .*) \(", terminal.prompt(), re.MULTILINE)
+
+
 @pytest.mark.parametrize(("statement", "size"), [
     ("select repeat('x', 200) as wide;", (24, 80)), ("select value as long from range(0, 30);", (24, 80)),
 ])

@@ -1,6 +1,6 @@
 //! `SHOW PROCESSLIST`: what runs on every coordinator.
 
-use super::format::time;
+use super::format::{percent, time};
 use super::rows::Rows;
 use crate::session::{SessionContext, running_elsewhere};
 
@@ -18,6 +18,7 @@ pub const HEADER: &[&str] = &[
     "QueryId",
     "Rows",
     "Bytes",
+    "Progress",
 ];
 
 /// As much of a statement's text is shown without `FULL`, in characters.
@@ -41,6 +42,7 @@ pub async fn processes(context: &SessionContext, rows: &mut Rows, full: bool) {
             query.query_id,
             query.rows.to_string(),
             query.bytes.to_string(),
+            if query.progress > 0.0 { percent(query.progress) } else { String::new() },
         ]);
     }
 }

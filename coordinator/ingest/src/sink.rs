@@ -1,8 +1,8 @@
 //! The tablet sink: rows of one transaction to the storage nodes that hold their tablets.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use tarn_catalog::command::PartitionSpec;
@@ -36,6 +36,8 @@ pub struct TabletSink {
     load_id: String,
     /// Opened when the first row for the node arrives.
     writers: Mutex<HashMap<NodeId, NodeWriter>>,
+    /// Why the first node failed, and the table: every producer is told, and nothing more is sent.
+    failure: OnceLock<(String, StoreError)>,
     created: AtomicUsize,
     rows: AtomicU64,
 }
@@ -57,6 +59,7 @@ impl TabletSink {
             txn,
             load_id: uuid::Uuid::new_v4().to_string(),
             writers: Mutex::default(),
+            failure: OnceLock::new(),
             created: AtomicUsize::new(0),
             rows: AtomicU64::new(0),
         }
@@ -160,13 +163,18 @@ impl TabletSink {
         if queue.send((tablet, rows)).await.is_ok() {
             return Ok(());
         }
-        // The writer has stopped: its own reason is better than ours.
-        match self.writers.lock().await.remove(&node) {
-            Some(writer) => {
-                Err(joined(writer.task, writer.table).await.err().unwrap_or(Error::UnexpectedAnswer("write")))
-            }
-            None => Err(Error::UnexpectedAnswer("write")),
+        // The writer has stopped: its own reason is better than ours. Other producers wait for it, too.
+        let mut writers = self.writers.lock().await;
+        if let Some(NodeWriter { task, table, .. }) = writers.remove(&node)
+            && let Ok(Err(source)) = task.await
+        {
+            let _ = self.failure.set((table, source));
         }
+        Err(self.failed().unwrap_or(Error::UnexpectedAnswer("write")))
+    }
+
+    fn failed(&self) -> Option<Error> {
+        self.failure.get().map(|(table, source)| Error::Store { table: table.clone(), source: source.clone() })
     }
 
     async fn writer(
@@ -176,6 +184,9 @@ impl TabletSink {
         node: NodeId,
     ) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
         let mut writers = self.writers.lock().await;
+        if let Some(error) = self.failed() {
+            return Err(error);
+        }
         if let Some(writer) = writers.get(&node) {
             return Ok(writer.queue.clone());
         }

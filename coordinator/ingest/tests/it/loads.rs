@@ -156,6 +156,30 @@ async fn a_storage_node_that_goes_away_fails_the_load_with_its_name() {
 }
 
 #[tokio::test]
+async fn every_producer_learns_which_storage_node_went_away() {
+    let world = World::new();
+    let table = world.table(Partitioning::None, vec![], 1);
+    let load = new_load(&world, table, "lost").await;
+    write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
+    world.disk.away.store(true, Ordering::SeqCst);
+    // Batches wait in a queue: the producer that learns first is not the one whose batch failed.
+    let mut first = Ok(());
+    for _ in 0..1000 {
+        first = write(&world, &load, table.1, vec![(2, 0)]).await;
+        if first.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    world.disk.away.store(false, Ordering::SeqCst);
+    for told in [first, write(&world, &load, table.1, vec![(3, 0)]).await] {
+        let error = told.unwrap_err();
+        assert!(error.kind().is_retryable(), "{error}");
+        assert!(tarn_proto::error::chain(&error).contains("storage node in memory: "), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_committed_load_becomes_visible_when_its_node_is_back() {
     let world = World::new();
     let table = world.table(Partitioning::None, vec![], 2);

@@ -6,7 +6,7 @@
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
-use tarn_scan::distribute::headers::query_id;
+use tarn_proto::query_id;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::Request;
@@ -49,7 +49,7 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Counted<S> {
         }
         // A closed node refuses the task when it makes its session: only there can it say so in a way that the
         // coordinator understands.
-        let Some(running) = self.tasks.begin(query_id(request.headers()).unwrap_or_default()) else {
+        let Some(running) = self.tasks.begin(query_id::of(request.headers()).unwrap_or_default()) else {
             return self.inner.call(request);
         };
         self.inner.call(request.map(|body| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion_distributed::Worker;
+use tarn_proto::query_id;
 use tarn_proto::storage::StorePool;
 use tarn_proto::task::spawn;
 use tarn_scan::distribute::WorkerChannels;
@@ -81,7 +82,7 @@ impl ComputeNode {
         let (health, health_service) = health_reporter();
         let (leave, close) = (CancellationToken::new(), CancellationToken::new());
         let server = Server::builder()
-            .trace_fn(trace::span)
+            .trace_fn(query_id::span)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(8 << 20)

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion_distributed::{DistributedExt, WorkerQueryContext, WorkerSessionBuilder};
+use tarn_proto::query_id::{self, QueryId};
 use tarn_scan::distribute::{WorkerChannels, headers, leaving};
 use tarn_scan::{ScanContext, TarnCodec};
 use url::Url;
@@ -25,7 +26,7 @@ pub(crate) struct TaskSessions {
 #[async_trait]
 impl WorkerSessionBuilder for TaskSessions {
     async fn build_session_state(&self, task: WorkerQueryContext) -> Result<SessionState> {
-        let query_id = headers::query_id(&task.headers).ok_or_else(|| {
+        let query_id = query_id::of(&task.headers).ok_or_else(|| {
             DataFusionError::Plan(
                 "a task came without the id of its query; is the coordinator of another version?".to_owned(),
             )
@@ -35,7 +36,9 @@ impl WorkerSessionBuilder for TaskSessions {
         }
         let runtime = self.runtimes.of(query_id, headers::memory_limit(&task.headers))?;
         let mut builder = task.builder.with_runtime_env(runtime);
-        headers::set_options(&task.headers, builder.config().get_or_insert_default().options_mut())?;
+        let config = builder.config().get_or_insert_default();
+        headers::set_options(&task.headers, config.options_mut())?;
+        config.set_extension(Arc::new(QueryId(query_id.into())));
         let builder: SessionStateBuilder = builder
             .with_distributed_user_codec(TarnCodec::new(self.context.clone()))
             .with_distributed_channel_resolver(self.peers.clone())

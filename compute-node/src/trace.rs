@@ -8,17 +8,7 @@ use std::any::Any;
 use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tarn_scan::distribute::headers::query_id;
-use tonic::codegen::http::Request;
-use tracing::{Instrument, Span, info_span};
-
-/// The span of a call.
-pub(crate) fn span(request: &Request<()>) -> Span {
-    match query_id(request.headers()) {
-        Some(query_id) => info_span!("query", query_id),
-        None => Span::none(),
-    }
-}
+use tracing::{Instrument, Span};
 
 /// Makes what DataFusion spawns run in the span of the spawner, for the whole process.
 pub(crate) fn install() {

@@ -15,6 +15,7 @@
 //!  short_key  ShortKeyIndex                     key predicates to row ranges of a segment
 //!  storage  TabletStore, StorePool               a storage node as others see it: in process or by gRPC
 //!  machine  Meter                                how loaded the machine is, for heartbeats
+//!  query_id  QueryId                             what calls and log lines are for
 //!  membership  Agent                             registers a node and tells every coordinator that it lives
 //!  wire     generated from tarn/v1/*.proto
 //! ```
@@ -26,6 +27,7 @@ pub mod error;
 pub mod ids;
 pub mod machine;
 pub mod membership;
+pub mod query_id;
 pub mod schema;
 pub mod segment;
 pub mod short_key;

@@ -6,6 +6,8 @@
 mod grpc;
 mod pool;
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use bytes::Bytes;
 pub use grpc::GrpcTabletStore;
 pub use pool::StorePool;
 
+use crate::query_id::QueryId;
 use crate::wire::{Manifest, RowsetSummary, TabletReport};
 use crate::{ErrorKind, RowsetId, TableSchema, TabletId, TxnId, Version};
 
@@ -76,6 +79,11 @@ pub trait TabletStore: Send + Sync + 'static {
 
     /// Byte ranges of a segment, in order of the request, each verified against the file's block checksums.
     async fn read_ranges(&self, segment: SegmentKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>>;
+
+    /// The same store, whose calls say that they are made for a query. `None` if its calls leave no process.
+    fn for_query(&self, _: &QueryId) -> Option<Arc<dyn TabletStore>> {
+        None
+    }
 
     /// All tablets of the node.
     async fn tablets(&self) -> Result<Vec<TabletReport>>;

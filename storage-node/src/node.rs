@@ -10,7 +10,7 @@ use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::storage::TabletStore;
 use tarn_proto::wire::storage_service_server::StorageServiceServer;
 use tarn_proto::wire::{NodeLoad, NodeRole};
-use tarn_proto::{NodeId, task};
+use tarn_proto::{NodeId, query_id, task};
 use tarn_tablet::Engine;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -170,6 +170,7 @@ async fn serve(listener: TcpListener, store: &Arc<LocalStore>, cancel: Cancellat
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<StorageServiceServer<StorageServer>>().await;
     let router = tonic::transport::Server::builder()
+        .trace_fn(query_id::span)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))

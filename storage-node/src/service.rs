@@ -14,6 +14,7 @@ use tarn_proto::wire::{
 };
 use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version};
 use tonic::{Request, Response, Status};
+use tracing::{Instrument, Span};
 
 use crate::store::LocalStore;
 
@@ -108,10 +109,12 @@ impl StorageService for StorageServer {
         }
         // One group of ranges is in memory per call; the next is read when the client has taken this one.
         let store = self.store.clone();
+        // The stream is read after this call has returned.
+        let span = Span::current();
         let pieces = stream::iter(groups(&ranges))
             .then(move |group| {
                 let store = store.clone();
-                async move { store.read_ranges(key, &group).await.map_err(status) }
+                async move { store.read_ranges(key, &group).await.map_err(status) }.instrument(span.clone())
             })
             .map_ok(|pieces| stream::iter(pieces).map(|data| Ok(ReadRangesResponse { data })))
             .try_flatten();

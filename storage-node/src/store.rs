@@ -10,6 +10,7 @@ use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, SegmentKey, Store
 use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
 use tarn_proto::{ErrorKind, TableSchema, TabletId, TxnId, Version, task};
 use tarn_tablet::{Engine, Error, LoadWriter};
+use tracing::Span;
 
 /// The tablets of this process. Cheap to clone.
 #[derive(Clone)]
@@ -29,7 +30,8 @@ impl LocalStore {
         work: impl FnOnce(&Engine) -> tarn_tablet::Result<T> + Send + 'static,
     ) -> Result<T> {
         let engine = self.engine.clone();
-        match tokio::task::spawn_blocking(move || work(&engine)).await {
+        let span = Span::current();
+        match tokio::task::spawn_blocking(move || span.in_scope(|| work(&engine))).await {
             Ok(result) => result.map_err(|e| store_error(&e)),
             Err(_) => Err(StoreError {
                 kind: ErrorKind::Internal,

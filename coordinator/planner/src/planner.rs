@@ -20,6 +20,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::future::BoxFuture;
 use tarn_catalog::{Catalog, View};
+use tarn_proto::query_id::QueryId;
 use tarn_scan::files::{FilesOptions, FilesTable, resolve};
 use tarn_scan::{ScanContext, WorkerSet, query_pool};
 use tarn_sql::Statement;
@@ -269,6 +270,7 @@ impl Planning {
         if self.context.only_file.is_some() {
             config.options_mut().execution.target_partitions = 1;
         }
+        config.set_extension(Arc::new(QueryId(self.context.query_id.as_str().into())));
         config.options_mut().execution.time_zone = Some(self.context.time_zone.clone());
         if remote {
             let query = RemoteQuery {

@@ -1,5 +1,7 @@
 //! A storage node on another machine.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::flight_service_client::FlightServiceClient;
@@ -11,10 +13,11 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore};
 use crate::channel;
+use crate::query_id::QueryId;
 use crate::wire::storage_service_client::StorageServiceClient;
 use crate::wire::{self, Manifest, RowsetSummary, TabletReport};
 use crate::{ErrorKind, TableSchema, TabletId, TxnId, Version};
@@ -29,19 +32,29 @@ const WRITE_QUEUE: usize = 4;
 #[derive(Clone)]
 pub struct GrpcTabletStore {
     address: String,
+    query: Option<QueryId>,
     channel: Channel,
 }
 
 impl GrpcTabletStore {
     /// A client of the node at `address` (`host:port`), connected by the first call.
     pub fn new(address: &str) -> Result<Self> {
-        Ok(Self { address: address.to_owned(), channel: channel::connect(address).map_err(|e| invalid(address, &e))? })
+        let channel = channel::connect(address).map_err(|e| invalid(address, &e))?;
+        Ok(Self { address: address.to_owned(), query: None, channel })
     }
 
     fn client(&self) -> StorageServiceClient<Channel> {
         StorageServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    fn read<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(query) = &self.query {
+            query.mark(request.metadata_mut());
+        }
+        request
     }
 
     fn error(&self, status: Status) -> StoreError {
@@ -131,7 +144,7 @@ impl TabletStore for GrpcTabletStore {
         let tablets =
             tablets.iter().map(|(t, v)| wire::TabletAtVersion { tablet_id: t.get(), version: v.get() }).collect();
         let request = wire::GetManifestsRequest { tablets };
-        Ok(self.client().get_manifests(request).await.map_err(|s| self.error(s))?.into_inner().manifests)
+        Ok(self.client().get_manifests(self.read(request)).await.map_err(|s| self.error(s))?.into_inner().manifests)
     }
 
     async fn read_ranges(&self, segment: SegmentKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
@@ -141,7 +154,7 @@ impl TabletStore for GrpcTabletStore {
             segment: segment.segment,
             ranges: ranges.iter().map(|r| wire::ByteRange { offset: r.start, length: r.end - r.start }).collect(),
         };
-        let mut stream = self.client().read_ranges(request).await.map_err(|s| self.error(s))?.into_inner();
+        let mut stream = self.client().read_ranges(self.read(request)).await.map_err(|s| self.error(s))?.into_inner();
         let mut pieces = BytesMut::new();
         let mut out = Vec::with_capacity(ranges.len());
         for range in ranges {
@@ -165,6 +178,10 @@ impl TabletStore for GrpcTabletStore {
             out.push(pieces.split_to(length).freeze());
         }
         Ok(out)
+    }
+
+    fn for_query(&self, query: &QueryId) -> Option<Arc<dyn TabletStore>> {
+        Some(Arc::new(Self { query: Some(query.clone()), ..self.clone() }))
     }
 
     async fn tablets(&self) -> Result<Vec<TabletReport>> {

@@ -4,10 +4,9 @@
 
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
+use tarn_proto::query_id;
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Header with the id of the query.
-const QUERY_ID: &str = "tarn-query-id";
 /// Header with the bytes of memory that the query may use on each node.
 const MEMORY_LIMIT: &str = "tarn-memory-limit";
 /// Before the key of an option of the session, in the headers that carry options.
@@ -34,7 +33,7 @@ pub struct RemoteQuery {
 /// default and matter to operators.
 pub fn of(options: &ConfigOptions, query: &RemoteQuery) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
-    headers.insert(QUERY_ID, value(&query.query_id)?);
+    headers.insert(query_id::HEADER, value(&query.query_id)?);
     if let Some(bytes) = query.memory_limit_bytes {
         headers.insert(MEMORY_LIMIT, HeaderValue::from(bytes));
     }
@@ -48,11 +47,6 @@ pub fn of(options: &ConfigOptions, query: &RemoteQuery) -> Result<HeaderMap> {
         }
     }
     Ok(headers)
-}
-
-/// The query that a call belongs to.
-pub fn query_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(QUERY_ID)?.to_str().ok()
 }
 
 /// Bytes of memory that the query may use on this node, if it says so.
@@ -105,7 +99,7 @@ mod tests {
         headers.insert("tarn-set-datafusion.sql_parser.dialect", HeaderValue::from_static("Hive"));
         let headers = passed_on(&headers);
         assert_eq!(headers.len(), 4);
-        assert_eq!(query_id(&headers), Some("q-1"));
+        assert_eq!(query_id::of(&headers), Some("q-1"));
         assert_eq!(memory_limit(&headers), Some(1 << 20));
         let mut arrived = ConfigOptions::default();
         set_options(&headers, &mut arrived).unwrap();

@@ -11,10 +11,12 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::SessionConfig;
 use futures::stream::{self, BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use roaring::{RoaringBitmap, RoaringTreemap};
+use tarn_proto::query_id::QueryId;
 use tarn_proto::storage::{SegmentKey, StoreError};
 use tarn_proto::{ErrorKind, RowsetId, TabletId};
 use tokio::sync::OnceCell;
@@ -51,6 +53,7 @@ pub(crate) struct Execution {
     /// Rows that may still be returned.
     budget: Option<AtomicU64>,
     failure: Arc<OnceLock<StoreError>>,
+    query: OnceLock<QueryId>,
     learned: Arc<Learned>,
     pruned: Count,
 }
@@ -91,12 +94,17 @@ impl Execution {
             shared,
             planned: OnceCell::new(),
             failure: Arc::default(),
+            query: OnceLock::new(),
             learned: Arc::default(),
         }
     }
 
     /// The rows of an output partition, in batches of about `batch_size` rows. (`DataSourceExec` cuts larger ones.)
-    pub fn open(self: Arc<Self>, partition: usize, batch_size: usize) -> SendableRecordBatchStream {
+    pub fn open(self: Arc<Self>, partition: usize, config: &SessionConfig) -> SendableRecordBatchStream {
+        if let Some(query) = config.get_extension::<QueryId>() {
+            self.query.get_or_init(|| query.as_ref().clone());
+        }
+        let batch_size = config.batch_size();
         let schema = self.source.output.clone();
         let baseline = BaselineMetrics::new(&self.source.metrics, partition);
         let reads = ReadMetrics {
@@ -126,6 +134,7 @@ impl Execution {
         for (tablet, manifest) in source.tablets.iter().zip(manifests) {
             let store = source.context.pool().get(tablet.node, &tablet.address);
             let store = store.map_err(|error| self.unreadable(tablet.tablet, error))?;
+            let store = self.query.get().and_then(|query| store.for_query(query)).unwrap_or(store);
             for rowset in &manifest.rowsets {
                 for segment in &rowset.segments {
                     let key =

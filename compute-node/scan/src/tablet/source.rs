@@ -126,7 +126,7 @@ impl DataSource for TabletSource {
             Some(Ok(execution)) => execution,
             _ => self.execution(false),
         };
-        Ok(execution.open(args.partition, args.context.session_config().batch_size()))
+        Ok(execution.open(args.partition, args.context.session_config()))
     }
 
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {

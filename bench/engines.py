@@ -75,6 +75,34 @@ class Server:
         self.log.close()
 
 
+class FlightClient:
+    """The two calls that Flight SQL has for a statement, and nothing else."""
+
+    def __init__(self, url):
+        import pyarrow.flight as flight
+
+        self.flight = flight
+        self.client = flight.connect(url.replace("grpc://", "grpc+tcp://"))
+        self.options = flight.FlightCallOptions(headers=[self.client.authenticate_basic_token("root", "")])
+
+    def run(self, sql):
+        command = self.flight.FlightDescriptor.for_command(any_of("CommandStatementQuery", field(1, sql.encode())))
+        endpoint = self.client.get_flight_info(command, self.options).endpoints[0]
+        return self.client.do_get(endpoint.ticket, self.options).read_all()
+
+
+def field(number, data):
+    """A length-delimited field of a protobuf message."""
+    length, size = len(data), b""
+    while length > 0x7F:
+        size, length = size + bytes([length & 0x7F | 0x80]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + data
+
+
+def any_of(message, data):
+    return field(1, f"type.googleapis.com/arrow.flight.protocol.sql.{message}".encode()) + field(2, data)
+
+
 class Worker:
     """A process that runs statements in one engine."""
 

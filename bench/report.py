@@ -1,7 +1,6 @@
 """Writes measurements as a page with tables and charts."""
 
 import math
-import sys
 
 from engines import ENGINES, TITLES
 
@@ -71,8 +70,8 @@ def write(results, out):
     lines = [
         "# Measurements", "",
         f"{machine['cpu']}, {machine['memory_gib']} GiB, {machine['date']}; DuckDB {machine['duckdb']}, DataFusion "
-        f"{machine['datafusion']} (Python packages). Measured by `{' '.join(['bench/run.py', *sys.argv[1:]])}`.", "",
-        f"Milliseconds until all rows have arrived, median of {results['runs']}. Hot: one process, the first run not",
+        f"{machine['datafusion']} (Python packages). Measured by `make bench`.", "",
+        "Milliseconds until all rows have arrived, the median of several runs. Hot: one process, the first run not",
         "counted. Cold: a new process for each run"
         + (", page cache emptied." if machine["page cache dropped before cold runs"] else "; the page cache could not be emptied."),
         "Parquet files are LZ4. Tarn is one process (`tarn dev`), asked over Flight SQL on loopback; DuckDB and DataFusion run in",
@@ -84,7 +83,8 @@ def write(results, out):
             if entry[kind]:
                 file = f"{name}-{kind}.svg"
                 chart(entry, kind, out / file)
-                lines += [f"## {entry['suite'].upper()}, scale {entry['scale']:g}, {kind}", "", f"![times]({file})", ""]
+                title = f"## {entry['suite'].upper()}, scale {entry['scale']:g}, {kind}"
+                lines += [title, "", f"Median of {entry['runs'][kind]}.", "", f"![times]({file})", ""]
                 lines += [*table(entry, kind), ""]
         for engine, loads in entry["load"].items():
             for of, load in loads.items():

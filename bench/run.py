@@ -1,9 +1,10 @@
 """Measures Tarn against DuckDB and DataFusion: the Star Schema Benchmark and TPC-H, side by side, hot and cold.
 
-    bench/run.py [--suites ssb,tpch] [--scales 1,10] [--runs 5] [--engines ...] [--no-cold]
+    bench/run.py [--suites ssb,tpch] [--scales 1,10] [--runs 5] [--cold-runs 5] [--engines ...] [--append]
 
 Hot: one process, a first run that does not count, the median of the next ones. Cold: a new process and, where the
-system allows it, an empty page cache for every single run; the median of as many. Every engine's rows are compared.
+system allows it, an empty page cache for every single run. Every engine's rows are compared. With --append the
+measurements of other data sets stay in the report.
 Data and results: see --data and --out.
 """
 
@@ -171,22 +172,31 @@ def compare(rows):
     return wrong
 
 
+def median_ms(call, runs):
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
 def latency(store, suite, runs=2000):
-    """Medians over Flight SQL: `SELECT 1`, and an aggregate with a filter over a table of one tablet."""
+    """Medians over Flight SQL: `SELECT 1`, and an aggregate with a filter over a table of one tablet. A plain client makes
+    the two calls of a statement; ADBC's cursor prepares every statement and closes it, which makes four."""
     server, result = Server(TARN, store), {}
+    statements = {
+        "SELECT 1": "select 1",
+        "one-tablet filtered aggregate": f"select count(*), sum(c_custkey) from {suite}.customer where c_custkey = 42",
+    }
     try:
         time.sleep(10)
         result["server idle, MiB"] = server.resident_mib()
-        aggregate = "select count(*), sum(c_custkey) from customer where c_custkey = 42"
+        plain = engines.FlightClient(server.url)
         with connect_tarn(server.url, suite) as connection, connection.cursor() as cursor:
-            for name, sql in (("SELECT 1 p50, ms", "select 1"), ("one-tablet filtered aggregate p50, ms", aggregate)):
-                times = []
-                for _ in range(runs):
-                    started = time.perf_counter()
-                    cursor.execute(sql)
-                    cursor.fetchall()
-                    times.append(time.perf_counter() - started)
-                result[name] = statistics.median(times) * 1000
+            for name, sql in statements.items():
+                result[f"{name} p50, ms"] = median_ms(lambda: plain.run(sql), runs)
+                result[f"{name} p50 through ADBC, ms"] = median_ms(lambda: cursor.execute(sql).fetchall(), runs)
     finally:
         server.stop()
     return result
@@ -231,13 +241,16 @@ def main():
     parser.add_argument("--scales", default="1,10", type=lambda t: [float(s) for s in t.split(",")])
     parser.add_argument("--engines", default=",".join(ENGINES), type=lambda t: t.split(","))
     parser.add_argument("--runs", default=5, type=int)
-    parser.add_argument("--no-cold", action="store_true")
+    parser.add_argument("--cold-runs", default=5, type=int, help="0: none")
+    parser.add_argument("--append", action="store_true")
     parser.add_argument("--data", default=pathlib.Path.home() / ".cache/tarn/bench", type=pathlib.Path)
     parser.add_argument("--out", default=ROOT / "docs" / "benchmarks", type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.data.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    results = {"machine": machine(), "runs": arguments.runs, "suites": []}
+    results = {"machine": machine(), "suites": []}
+    if arguments.append:
+        results["suites"] = json.loads((arguments.out / "results.json").read_text())["suites"]
     for suite in arguments.suites:
         for scale in arguments.scales:
             name = f"{suite}-{scale:g}"
@@ -245,6 +258,7 @@ def main():
             print(f"{name}: generating", flush=True)
             generate(suite, scale, data)
             entry = {"suite": suite, "scale": scale, "hot": {}, "cold": {}, "load": {}}
+            entry["runs"] = {"hot": arguments.runs, "cold": arguments.cold_runs}
             stores = {"tarn": arguments.data / f"{name}-tarn", "duckdb": arguments.data / f"{name}.duckdb"}
             rows = {}
             for engine in arguments.engines:
@@ -254,14 +268,15 @@ def main():
                     print(f"{name}: loading into {engine}", flush=True)
                     entry["load"][engine] = load(suite, data, store)
                 entry["hot"][engine], rows[engine] = measure_hot(engine, suite, data, store, arguments.runs)
-                if not arguments.no_cold:
-                    entry["cold"][engine] = measure_cold(engine, suite, data, store, arguments.runs)
+                if arguments.cold_runs:
+                    entry["cold"][engine] = measure_cold(engine, suite, data, store, arguments.cold_runs)
             entry["wrong"] = compare(rows)
             if "tarn" in arguments.engines:
                 if suite == "ssb":
                     entry["latency"] = latency(stores["tarn"], suite)
                 shutil.rmtree(stores["tarn"], ignore_errors=True)
-            results["suites"].append(entry)
+            same = (suite, scale)
+            results["suites"] = [e for e in results["suites"] if (e["suite"], e["scale"]) != same] + [entry]
             # After each data set: a run that is stopped leaves what it has measured.
             (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     if "tarn" in arguments.engines:

@@ -189,7 +189,7 @@ def test_a_bar_shows_how_much_of_its_input_a_statement_has_read(cluster, shell, 
     terminal.type(statement + ";\r")
     bar, percent, state = terminal.sees(r"s  \[(=* *)\] +(\d+) %  (\w+)").groups()
     assert len(bar) == 30 and abs(bar.count("=") - int(percent) * 30 // 100) <= 1 and state in ("running", "loading")
-    assert re.search(r"^(1 row|OK, 3,000,000 rows affected .*) \(", terminal.prompt(), re.MULTILINE)
+    assert re.search(r"(1 row|OK, 3,000,000 rows affected .*) \(", terminal.prompt())
 
 
 @pytest.mark.parametrize(("statement", "size"), [

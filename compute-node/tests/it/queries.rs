@@ -64,7 +64,7 @@ async fn a_query_over_its_memory_limit_spills_or_names_the_limit() {
     let sql = "select id, amount, customer, count(*) from orders group by id, amount, customer";
     let session = cluster.session_on(&cluster.workers, "q-small", Some(100_000));
     let error = answer(&session, sql).await.unwrap_err().to_string();
-    assert!(error.contains("bytes it may use on a compute node"), "{error}");
+    assert!(error.contains("bytes it may use on this node"), "{error}");
     let session = cluster.session_on(&cluster.workers, "q-enough", Some(60 << 20));
     assert_eq!(answer(&session, sql).await.unwrap().len(), 80_000);
 }

@@ -24,6 +24,7 @@ mod references;
 mod relations;
 mod same_names;
 mod scalar;
+mod session;
 mod tablets;
 
 pub use error::{Error, Result, is_superseded, kind};

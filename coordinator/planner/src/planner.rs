@@ -10,12 +10,11 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{ParamValues, ResolvedTableReference, ScalarValue, TableReference};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::disk_manager::DiskManager;
-use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::{Expr, SessionConfig};
+use datafusion::prelude::Expr;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::future::BoxFuture;
@@ -26,18 +25,15 @@ use tarn_scan::{ScanContext, WorkerSet, query_pool};
 use tarn_sql::Statement;
 use url::Url;
 
-use crate::cardinality;
 use crate::coercion::coerce;
 use crate::dialect::translate;
 use crate::distributed::{self, RemoteQuery, WorkerChannels};
 use crate::error::{Error, Result};
-use crate::give_way::GiveWay;
 use crate::labels::{Labels, separate};
 use crate::not_in::sound;
-use crate::operators::Arithmetic;
 use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
-use crate::same_names::guard;
+use crate::session::Templates;
 
 /// The catalog of Tarn's own tables, named as StarRocks names it.
 pub const CATALOG: &str = "default_catalog";
@@ -58,9 +54,7 @@ pub struct PlannerConfig {
 
 /// Plans queries. One per process.
 pub struct Planner {
-    /// Sessions are copies of these: plain ones, and those that plan for compute nodes.
-    plain: SessionState,
-    spread: SessionState,
+    templates: Templates,
     scans: Arc<ScanContext>,
     workers: WorkerSet,
     channels: WorkerChannels,
@@ -135,35 +129,8 @@ fn named(schema: &Schema, names: &[String]) -> SchemaRef {
 impl Planner {
     /// A planner of tablet scans over `scans`, which spreads them over `workers`.
     pub fn new(scans: Arc<ScanContext>, workers: WorkerSet, config: PlannerConfig) -> Result<Arc<Self>> {
-        let mut session = SessionConfig::new()
-            .with_target_partitions(config.target_partitions)
-            .with_create_default_catalog_and_schema(false);
-        let options = session.options_mut();
-        options.sql_parser.parse_float_as_decimal = true;
-        options.sql_parser.collect_spans = true;
-        options.sql_parser.default_null_ordering = "nulls_min".to_owned();
-        options.execution.parquet.pushdown_filters = true;
-        options.execution.parquet.reorder_filters = true;
-        options.optimizer.use_statistics_registry = true;
-        let memory_pool = Arc::new(GreedyMemoryPool::new(config.memory_limit));
-        let runtime = RuntimeEnv { memory_pool, disk_manager: config.spill, ..RuntimeEnv::default() };
-        let mut template = SessionStateBuilder::new()
-            .with_config(session)
-            .with_runtime_env(Arc::new(runtime))
-            .with_default_features()
-            .build();
-        tarn_functions::register(&mut template)?;
-        let mut planners: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> = vec![Arc::new(Arithmetic)];
-        planners.extend(template.expr_planners().iter().cloned());
-        let rules = guard(template.physical_optimizers());
-        let template = SessionStateBuilder::new_from_existing(template)
-            .with_expr_planners(planners)
-            .with_physical_optimizer_rules(rules)
-            .with_physical_optimizer_rule(Arc::new(GiveWay))
-            .with_statistics_registry(cardinality::registry());
-        let plain = template.build();
-        let spread = distributed::prepare(SessionStateBuilder::new_from_existing(plain.clone())).build();
-        Ok(Arc::new(Self { plain, spread, scans, workers, channels: WorkerChannels::default() }))
+        let templates = Templates::new(config)?;
+        Ok(Arc::new(Self { templates, scans, workers, channels: WorkerChannels::default() }))
     }
 
     /// Plans a query without reading data and says what it takes and returns.
@@ -260,10 +227,10 @@ impl Planning {
 
     /// A session that sees the snapshot and `files`.
     fn state(self: &Arc<Self>, files: HashMap<String, Arc<dyn TableProvider>>) -> Result<SessionState> {
-        let Planner { plain, spread, scans, workers, channels } = self.planner.as_ref();
+        let Planner { templates, scans, workers, channels } = self.planner.as_ref();
         let workers = self.context.without.iter().fold(workers.clone(), |left, lost| distributed::without(&left, lost));
         let remote = self.context.distributed && !workers.snapshot().is_empty();
-        let mut state = if remote { spread } else { plain }.clone();
+        let mut state = if remote { &templates.spread } else { &templates.plain }.clone();
         let mut config = state.config().clone();
         config.options_mut().catalog.default_catalog = CATALOG.to_owned();
         config.options_mut().catalog.default_schema = self.context.database.clone().unwrap_or_default();

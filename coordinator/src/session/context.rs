@@ -1,5 +1,6 @@
 //! Everything one statement sees, pinned when it begins.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -36,6 +37,8 @@ pub struct Shared {
     pub threads: Arc<QueryRuntime>,
     /// The start of this process, as its heartbeats tell it. Set once it has registered.
     pub incarnation: OnceLock<String>,
+    /// Whether this process has seen all that was acknowledged before it started.
+    pub caught_up: AtomicBool,
 }
 
 impl Shared {
@@ -56,6 +59,7 @@ impl Shared {
             planner,
             threads,
             incarnation: OnceLock::new(),
+            caught_up: AtomicBool::new(false),
         })
     }
 

@@ -1,6 +1,7 @@
 //! One client's session.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -57,7 +58,7 @@ impl ClientSession {
     }
 
     /// A context over the newest catalog, or else over the one applied here, which holds all that this coordinator has
-    /// answered.
+    /// answered. The first after a start is over the newest: the applied one is as old as the stop.
     async fn pinned(
         &self,
         sql: &str,
@@ -71,7 +72,13 @@ impl ClientSession {
         let process = self.shared.processes.begin(&self.connection, settings.database.as_deref().unwrap_or(""), sql);
         let deadline = Instant::now().checked_add(timeout);
         let catalog = &self.shared.catalog;
-        let catalog = if newest { catalog.linearizable().await? } else { catalog.catalog() };
+        let catalog = if newest || !self.shared.caught_up.load(Ordering::Relaxed) {
+            let newest = catalog.linearizable().await?;
+            self.shared.caught_up.store(true, Ordering::Relaxed);
+            newest
+        } else {
+            catalog.catalog()
+        };
         let (database, variables) = (settings.database, settings.variables);
         Ok(SessionContext { shared: self.shared.clone(), catalog, database, variables, process, deadline })
     }

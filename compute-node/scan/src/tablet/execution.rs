@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::arrow::datatypes::Field;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionConfig;
-use futures::stream::{self, BoxStream, Stream};
+use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use roaring::{RoaringBitmap, RoaringTreemap};
@@ -35,6 +34,7 @@ use super::columns::Output;
 use super::key_range::KeyRange;
 use super::membership::{Learned, Membership};
 use super::morsel::{self, Morsel};
+use super::partition::{Batches, Partition};
 use super::{TabletRead, TabletSource, pushdown};
 use crate::cache::FileKey;
 use crate::error::Error;
@@ -58,7 +58,7 @@ pub(crate) struct Execution {
     pruned: Count,
 }
 
-struct Planned {
+pub(super) struct Planned {
     segments: Vec<Segment>,
     /// One queue, or one for each partition.
     queues: Vec<Mutex<VecDeque<Morsel>>>,
@@ -70,6 +70,13 @@ struct Segment {
     file: SegmentFile,
     deleted: Option<RoaringTreemap>,
     opened: OnceCell<Opened>,
+}
+
+impl Planned {
+    /// The next morsel for an output partition.
+    pub fn take(&self, partition: usize) -> Option<Morsel> {
+        self.queues[partition % self.queues.len()].lock().pop_front()
+    }
 }
 
 /// A segment whose footer is known.
@@ -111,7 +118,7 @@ impl Execution {
             bytes_read: MetricBuilder::new(&self.source.metrics).counter("bytes_read", partition),
             bytes_cached: MetricBuilder::new(&self.source.metrics).counter("bytes_cached", partition),
         };
-        let mut rows = Partition { execution: self, partition, batch_size, reads, current: None }.rows();
+        let mut rows = Partition::new(self, partition, batch_size, reads).rows();
         let metered = stream::poll_fn(move |cx| {
             let timer = baseline.elapsed_compute().timer();
             let polled = rows.poll_next_unpin(cx);
@@ -121,7 +128,11 @@ impl Execution {
         Box::pin(RecordBatchStreamAdapter::new(schema, metered))
     }
 
-    async fn planned(&self) -> Result<&Planned> {
+    pub(super) const fn source(&self) -> &TabletSource {
+        &self.source
+    }
+
+    pub(super) async fn planned(&self) -> Result<&Planned> {
         self.planned.get_or_try_init(|| self.plan()).await
     }
 
@@ -239,7 +250,7 @@ impl Execution {
     }
 
     /// The batches of a morsel, before the limit.
-    async fn read(self: &Arc<Self>, morsel: &Morsel, reads: &ReadMetrics) -> Result<Batches> {
+    pub(super) async fn read(self: &Arc<Self>, morsel: &Morsel, reads: &ReadMetrics) -> Result<Batches> {
         let segment = &self.planned().await?.segments[morsel.segment];
         if self.source.filters.is_empty() && self.source.projection.is_empty() {
             let rows = RecordBatchOptions::new().with_row_count(Some(segment.live(morsel) as usize));
@@ -298,36 +309,8 @@ impl Execution {
             .build()
     }
 
-    /// Makes batches of about `rows` rows of what a filter left of a morsel. Nothing is kept beyond the morsel: what comes
-    /// next may depend on what the operators above learn from these rows.
-    fn gather(&self, batches: Batches, rows: usize) -> Batches {
-        let source = &self.source;
-        if source.filters.is_empty() || source.output.fields().is_empty() {
-            return batches;
-        }
-        let rows = source.limit.map_or(rows, |limit| rows.min(limit)).max(1);
-        let gathered =
-            BatchCoalescer::new(source.output.clone(), rows).with_biggest_coalesce_batch_size(Some(rows / 2));
-        stream::try_unfold((Some(batches), gathered), |(mut batches, mut gathered)| async move {
-            loop {
-                if let Some(batch) = gathered.next_completed_batch() {
-                    return Ok(Some((batch, (batches, gathered))));
-                }
-                let Some(rest) = &mut batches else { return Ok(None) };
-                match rest.try_next().await? {
-                    Some(batch) => gathered.push_batch(batch)?,
-                    None => {
-                        gathered.finish_buffered_batch()?;
-                        batches = None;
-                    }
-                }
-            }
-        })
-        .boxed()
-    }
-
     /// Takes rows from the budget and cuts the batch to what is granted.
-    fn grant(&self, batch: RecordBatch) -> Option<RecordBatch> {
+    pub(super) fn grant(&self, batch: RecordBatch) -> Option<RecordBatch> {
         let Some(budget) = &self.budget else { return Some(batch) };
         let rows = batch.num_rows() as u64;
         let before = budget
@@ -340,56 +323,8 @@ impl Execution {
         }
     }
 
-    fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self) -> bool {
         self.budget.as_ref().is_some_and(|budget| budget.load(Ordering::Relaxed) == 0)
-    }
-}
-
-type Batches = BoxStream<'static, Result<RecordBatch>>;
-
-/// What an output partition is doing.
-struct Partition {
-    execution: Arc<Execution>,
-    partition: usize,
-    batch_size: usize,
-    reads: ReadMetrics,
-    current: Option<Batches>,
-}
-
-impl Partition {
-    fn rows(self) -> impl Stream<Item = Result<RecordBatch>> + Send + Unpin {
-        Box::pin(stream::try_unfold(self, |mut partition| async move {
-            Ok(partition.next().await?.map(|batch| (batch, partition)))
-        }))
-    }
-
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if self.execution.is_exhausted() {
-                return Ok(None);
-            }
-            if let Some(batches) = &mut self.current {
-                match batches.next().await.transpose()? {
-                    None => self.current = None,
-                    Some(batch) if batch.num_rows() == 0 => {}
-                    Some(batch) => {
-                        let batch = self.execution.grant(batch);
-                        metrics::rows(batch.as_ref().map_or(0, RecordBatch::num_rows));
-                        return Ok(batch);
-                    }
-                }
-                continue;
-            }
-            let planned = self.execution.planned().await?;
-            let morsel = planned.queues[self.partition % planned.queues.len()].lock().pop_front();
-            match morsel {
-                None => return Ok(None),
-                Some(morsel) => {
-                    let batches = self.execution.read(&morsel, &self.reads).await?;
-                    self.current = Some(self.execution.gather(batches, self.batch_size));
-                }
-            }
-        }
     }
 }
 

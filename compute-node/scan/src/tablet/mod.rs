@@ -9,6 +9,7 @@ mod execution;
 mod key_range;
 mod membership;
 mod morsel;
+mod partition;
 mod pushdown;
 mod source;
 

@@ -3,8 +3,8 @@
     bench/run.py [--suites ssb,tpch] [--scales 1,10] [--runs 5] [--cold-runs 5] [--engines ...] [--append]
 
 Hot: one process, a first run that does not count, the median of the next ones. Cold: a new process and, where the
-system allows it, an empty page cache for every single run. Every engine's rows are compared. With --append the
-measurements of other data sets stay in the report.
+system allows it, an empty page cache for every single run. Every engine's rows are compared. With --append earlier
+measurements stay in the report, unless they are taken again: `--append --runs 0` adds cold ones to the hot ones.
 Data and results: see --data and --out.
 """
 
@@ -257,8 +257,9 @@ def main():
             data = arguments.data / name
             print(f"{name}: generating", flush=True)
             generate(suite, scale, data)
-            entry = {"suite": suite, "scale": scale, "hot": {}, "cold": {}, "load": {}}
-            entry["runs"] = {"hot": arguments.runs, "cold": arguments.cold_runs}
+            before = [e for e in results["suites"] if (e["suite"], e["scale"]) == (suite, scale)]
+            entry = before[0] if before else {
+                "suite": suite, "scale": scale, "hot": {}, "cold": {}, "load": {}, "wrong": {}, "runs": {}}
             stores = {"tarn": arguments.data / f"{name}-tarn", "duckdb": arguments.data / f"{name}.duckdb"}
             rows = {}
             for engine in arguments.engines:
@@ -267,16 +268,18 @@ def main():
                 if load:
                     print(f"{name}: loading into {engine}", flush=True)
                     entry["load"][engine] = load(suite, data, store)
-                entry["hot"][engine], rows[engine] = measure_hot(engine, suite, data, store, arguments.runs)
+                if arguments.runs:
+                    entry["runs"]["hot"] = arguments.runs
+                    entry["hot"][engine], rows[engine] = measure_hot(engine, suite, data, store, arguments.runs)
                 if arguments.cold_runs:
+                    entry["runs"]["cold"] = arguments.cold_runs
                     entry["cold"][engine] = measure_cold(engine, suite, data, store, arguments.cold_runs)
-            entry["wrong"] = compare(rows)
+            entry["wrong"] = compare(rows) if rows else entry["wrong"]
             if "tarn" in arguments.engines:
-                if suite == "ssb":
+                if suite == "ssb" and arguments.runs:
                     entry["latency"] = latency(stores["tarn"], suite)
                 shutil.rmtree(stores["tarn"], ignore_errors=True)
-            same = (suite, scale)
-            results["suites"] = [e for e in results["suites"] if (e["suite"], e["scale"]) != same] + [entry]
+            results["suites"] = [e for e in results["suites"] if e not in before] + [entry]
             # After each data set: a run that is stopped leaves what it has measured.
             (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     if "tarn" in arguments.engines:

@@ -280,6 +280,7 @@ def main():
                     entry["latency"] = latency(stores["tarn"], suite)
                 shutil.rmtree(stores["tarn"], ignore_errors=True)
             results["suites"] = [e for e in results["suites"] if e not in before] + [entry]
+            results["suites"].sort(key=lambda e: (e["suite"], e["scale"]))
             # After each data set: a run that is stopped leaves what it has measured.
             (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     if "tarn" in arguments.engines:

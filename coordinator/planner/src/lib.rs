@@ -25,6 +25,7 @@ mod relations;
 mod same_names;
 mod scalar;
 mod session;
+mod subqueries;
 mod tablets;
 
 pub use error::{Error, Result, is_superseded, kind};

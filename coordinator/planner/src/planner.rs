@@ -34,6 +34,7 @@ use crate::not_in::sound;
 use crate::references::{number_parameters, replace_files, spell, without_functions};
 use crate::relations::Relations;
 use crate::session::Templates;
+use crate::subqueries::guard;
 
 /// The catalog of Tarn's own tables, named as StarRocks names it.
 pub const CATALOG: &str = "default_catalog";
@@ -158,9 +159,9 @@ impl Planner {
     ) -> Result<QueryPlan> {
         let Logical { planning, state, plan, files, labels } =
             Planning::new(self, context).logical(query.clone()).await?;
-        let plan = bind(plan, parameters)?;
+        let plan = analyze(&state, bind(plan, parameters)?)?;
         let names = labels.apply(plan.schema().as_arrow());
-        let logical = state.optimize(&plan)?;
+        let logical = state.optimizer().optimize(plan, &state, |_, _| {})?;
         let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
         Ok(QueryPlan { logical, physical, task: planning.task(&state), files, names })
     }
@@ -183,6 +184,11 @@ impl Planner {
         let array = value.into_array(1)?;
         Ok(ScalarValue::try_from_array(&array, 0)?)
     }
+}
+
+/// Gives every expression the type that its rows will have.
+fn analyze(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
 }
 
 /// Puts values in the places of parameters.
@@ -249,6 +255,8 @@ impl Planning {
             config = distributed::spread(config, scans, &workers, channels, &query)?;
         }
         *state.config_mut() = config;
+        // Now is when the query begins.
+        state.mark_start_execution();
         state.register_catalog_list(Arc::new(Relations { planning: self.clone(), files, lenient: false }));
         Ok(state)
     }
@@ -283,7 +291,9 @@ impl Planning {
         spell(&mut query, &relations);
         separate(&mut query);
         let statement = DfStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
-        let plan = coerce(sound(state.statement_to_plan(statement).await?)?)?;
+        let plan = coerce(sound(guard(state.statement_to_plan(statement).await?)?)?)?;
+        // What a parameter is worth, its value will tell.
+        let plan = if plan.get_parameter_names()?.is_empty() { analyze(&state, plan)? } else { plan };
         Ok(Logical { planning, state, plan, files: tables, labels })
     }
 

@@ -45,6 +45,10 @@ impl TabletTaskCount {
 impl DesiredTaskCountHandler for TabletTaskCount {
     async fn handle(&self, ev: DesiredTaskCountEvent<'_>) -> Option<Result<DesiredTaskCountEventResponse>> {
         let source = TabletSource::of(ev.plan.as_ref())?;
+        // What is above a single partition may rely on it: a limit, a row number, a merge would run in each task.
+        if ev.plan.output_partitioning().partition_count() == 1 {
+            return Some(Ok(DesiredTaskCountEventResponse::maximum(1)));
+        }
         Some(Ok(DesiredTaskCountEventResponse::desired(self.count(source))))
     }
 }

@@ -119,26 +119,44 @@ fn times_as_integers(expr: Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr
     Some(integers.ok()?.data)
 }
 
+/// Whether a condition keeps the same rows in Vortex. Its `BETWEEN`, which it makes of two comparisons and of lists of
+/// neighbours, is false where SQL says unknown: a filter does not tell one from the other, but a negation would. So
+/// conditions are joined by `AND` and `OR` only, and what is negated or tested for NULL is a column.
 fn same_meaning(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
-    let mut same = true;
-    let walked = filter.apply(|node| {
-        let supported = if let Some(binary) = node.downcast_ref::<BinaryExpr>() {
-            is_comparison(*binary.op())
-        } else if let Some(cast) = node.downcast_ref::<CastExpr>() {
-            !is_time(cast.cast_type()) && cast.expr().data_type(schema).is_ok_and(|t| !is_time(&t))
-        } else {
-            node.is::<Column>()
-                || node.is::<Literal>()
-                || node.is::<NotExpr>()
-                || node.is::<IsNullExpr>()
-                || node.is::<IsNotNullExpr>()
-                || node.is::<LikeExpr>()
-                || node.is::<InListExpr>()
+    let condition = |expr| same_meaning(expr, schema);
+    let value = |expr| is_value(expr, schema);
+    if let Some(binary) = filter.downcast_ref::<BinaryExpr>() {
+        return match *binary.op() {
+            Operator::And | Operator::Or => condition(binary.left()) && condition(binary.right()),
+            operator => is_comparison(operator) && value(binary.left()) && value(binary.right()),
         };
-        same = supported && node.data_type(schema).is_ok_and(|t| is_comparable(&t));
-        Ok(if same { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
-    });
-    same && walked.is_ok()
+    }
+    if let Some(list) = filter.downcast_ref::<InListExpr>() {
+        return !list.negated() && value(list.expr()) && list.list().iter().all(value);
+    }
+    if let Some(like) = filter.downcast_ref::<LikeExpr>() {
+        return value(like.expr()) && value(like.pattern());
+    }
+    let tested = filter.downcast_ref::<NotExpr>().map(NotExpr::arg);
+    let tested = tested.or_else(|| filter.downcast_ref::<IsNullExpr>().map(IsNullExpr::arg));
+    let tested = tested.or_else(|| filter.downcast_ref::<IsNotNullExpr>().map(IsNotNullExpr::arg));
+    value(tested.unwrap_or(filter))
+}
+
+/// Whether an expression is a column or a constant of a type that both know, or a cast of one.
+fn is_value(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
+    if !expr.data_type(schema).is_ok_and(|t| is_comparable(&t)) {
+        return false;
+    }
+    match expr.downcast_ref::<CastExpr>() {
+        Some(cast) => {
+            let is_time = |t: &DataType| matches!(t, DataType::Timestamp(..));
+            !is_time(cast.cast_type())
+                && cast.expr().data_type(schema).is_ok_and(|t| !is_time(&t))
+                && is_value(cast.expr(), schema)
+        }
+        None => expr.is::<Column>() || expr.is::<Literal>(),
+    }
 }
 
 fn is_comparison(operator: Operator) -> bool {
@@ -150,8 +168,6 @@ fn is_comparison(operator: Operator) -> bool {
             | Operator::LtEq
             | Operator::Gt
             | Operator::GtEq
-            | Operator::And
-            | Operator::Or
     )
 }
 
@@ -168,8 +184,4 @@ fn is_comparable(data_type: &DataType) -> bool {
                 | DataType::Date32
                 | DataType::Timestamp(TimeUnit::Microsecond, None)
         )
-}
-
-fn is_time(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Timestamp(..))
 }

@@ -76,13 +76,35 @@ fn convert(batch: &RecordBatch, schema: &SchemaRef, pieces: &mut Vec<RecordBatch
             if column.data_type() == field.data_type() {
                 return Ok(Arc::clone(column));
             }
-            cast(column, field.data_type())
-                .map_err(|e| Error::ResultChanged(format!("column `{}` is {}: {e}", field.name(), column.data_type())))
+            let changed = |why: &str| {
+                let (name, found, told) = (field.name(), column.data_type(), field.data_type());
+                Error::ResultChanged(format!("column `{name}` is {found} instead of {told}{why}"))
+            };
+            if !keeps_values(column.data_type(), field.data_type()) {
+                return Err(changed(""));
+            }
+            cast(column, field.data_type()).map_err(|e| changed(&format!(": {e}")))
         })
         .collect::<Result<Vec<ArrayRef>, Error>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     pieces.push(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?);
     Ok(())
+}
+
+/// Whether every value of one type is a value of the other.
+fn keeps_values(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Decimal128, Float32, Float64, LargeUtf8, Null, Utf8};
+    let from = wire_type(from);
+    from.equals_datatype(to)
+        || match (&from, to) {
+            (Null, _) | (LargeUtf8, Utf8) | (Float32, Float64) => true,
+            (Decimal128(p, s), Decimal128(q, t)) => s == t && p <= q,
+            (from, to) if from.is_integer() && to.is_integer() => {
+                let signed = from.is_signed_integer() == to.is_signed_integer();
+                from.primitive_width() < to.primitive_width() && (signed || to.is_signed_integer())
+            }
+            _ => false,
+        }
 }
 
 fn view_bytes(column: &ArrayRef) -> usize {
@@ -127,6 +149,17 @@ mod tests {
         assert_eq!(sent.column(1).as_string::<i32>(), &StringArray::from(vec![Some("x"), None]));
         assert_eq!(sent.column(2).as_list::<i32>().value(0).as_string::<i32>().value(0), "p");
         assert!(sent.column(2).is_null(1));
+    }
+
+    #[test]
+    fn values_that_the_told_type_cannot_hold_are_an_error() {
+        let batch = RecordBatch::try_from_iter([("i", Arc::new(Int32Array::from(vec![1])) as ArrayRef)]).unwrap();
+        let told = |data_type| Arc::new(Schema::new(vec![Field::new("i", data_type, true)]));
+        assert!(to_wire(&batch, &told(DataType::Int64)).is_ok());
+        for narrower in [DataType::Int16, DataType::Boolean, DataType::Utf8, DataType::UInt64] {
+            let error = to_wire(&batch, &told(narrower)).unwrap_err().to_string();
+            assert!(error.contains("column `i` is Int32 instead of"), "{error}");
+        }
     }
 
     #[test]

@@ -29,8 +29,10 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
-use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
+use datafusion_distributed::{DistributedExt, NetworkBoundaryExt, NetworkBroadcastExec, SessionStateBuilderExt};
 use tarn_scan::distribute::headers::of as headers;
 use tarn_scan::{ScanContext, TabletRouting, TabletScaleUp, TabletTaskCount, TarnCodec, WorkerSet};
 
@@ -89,7 +91,24 @@ struct RemotePlanner(Arc<dyn QueryPlanner + Send + Sync>);
 #[async_trait]
 impl QueryPlanner for RemotePlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = merge::rewrite(self.0.create_physical_plan(plan, session).await?, false)?;
-        Ok(whole::on_compute_node(&plan, session.config())?.unwrap_or(plan))
+        let mut physical = self.0.create_physical_plan(plan, session).await?;
+        if limits_broadcast_rows(&physical, false) {
+            // Each task would take other rows. As one task, the plan takes them once.
+            physical = DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await?;
+        }
+        let physical = merge::rewrite(physical, false)?;
+        Ok(whole::on_compute_node(&physical, session.config())?.unwrap_or(physical))
     }
+}
+
+/// Whether rows are counted off after all of them were sent to several tasks. `counted`: by a node above, which gets the
+/// rows of this one alone, in the same stage.
+fn limits_broadcast_rows(plan: &Arc<dyn ExecutionPlan>, counted: bool) -> bool {
+    if counted && plan.is::<NetworkBroadcastExec>() {
+        return true;
+    }
+    let counted = !plan.is_network_boundary() && (counted || plan.fetch().is_some() || plan.is::<GlobalLimitExec>());
+    let children = plan.children();
+    let alone = children.len() == 1;
+    children.into_iter().any(|child| limits_broadcast_rows(child, counted && alone))
 }

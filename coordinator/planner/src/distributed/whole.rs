@@ -38,8 +38,9 @@ pub(super) fn on_compute_node(
     stage.query_id = Uuid::new_v4();
     stage.num = 1;
     let collect_metrics = DistributedConfig::from_config_options(config.options())?.collect_metrics;
-    let exchange = exchange.with_input_stage(Stage::Local(stage))?;
-    Ok(Some(Arc::new(DistributedExec::new(exchange).with_metrics_collection(collect_metrics))))
+    // Stages are looked for below the head: it is there for EXPLAIN, and passes its only partition on.
+    let head = Arc::new(CoalescePartitionsExec::new(exchange.with_input_stage(Stage::Local(stage))?));
+    Ok(Some(Arc::new(DistributedExec::new(head).with_metrics_collection(collect_metrics))))
 }
 
 /// Whether there are tablets among the leaves. `None` if a leaf must stay in the coordinator.

@@ -60,6 +60,8 @@ struct LoadState {
     failed: bool,
     /// The writer is gone: what is flushed now is of no use.
     abandoned: bool,
+    /// The load is being sealed, or was.
+    sealing: bool,
 }
 
 struct TabletLoad {
@@ -158,12 +160,39 @@ impl Load {
     }
 
     fn abandon(&self) {
-        self.engine.end_attempt(&self.attempt);
         let mut state = self.state.lock();
         state.abandoned = true;
+        let sealing = state.sealing;
         let tablets = std::mem::take(&mut state.tablets);
         drop(state);
         drop(tablets);
+        // A seal holds the lock for long, and ends the attempt itself.
+        if !sealing {
+            *self.attempt.open.lock() = false;
+            self.engine.end_attempt(&self.attempt);
+        }
+    }
+
+    /// Takes the segments out to be sealed. From now on [`Self::seal`] ends the attempt.
+    fn start_seal(&self) -> Finished {
+        let mut state = self.state.lock();
+        state.sealing = true;
+        let tablets = std::mem::take(&mut state.tablets);
+        drop(state);
+        tablets.into_iter().map(|(id, t)| (id, (t.tablet, t.segments.into_values().collect()))).collect()
+    }
+
+    /// Makes the segments pending rowsets for as long as somebody waits for them: a writer that goes away never hears of
+    /// them, so that nobody would publish or abort them. Blocks.
+    fn seal(&self, finished: Finished) -> Result<Vec<wire::RowsetSummary>> {
+        let abandoned = || self.state.lock().abandoned;
+        let sealed = if abandoned() { Err(self.attempt.replaced()) } else { self.engine.seal(&self.attempt, finished) };
+        if sealed.is_ok() && abandoned() {
+            self.engine.take_back(&self.attempt)?;
+        } else {
+            self.engine.end_attempt(&self.attempt);
+        }
+        sealed
     }
 }
 
@@ -234,16 +263,75 @@ impl LoadWriter {
             flushed.await;
         }
         load.check()?;
-        let tablets = std::mem::take(&mut load.state.lock().tablets);
-        let finished: Finished =
-            tablets.into_iter().map(|(id, t)| (id, (t.tablet, t.segments.into_values().collect::<Vec<_>>()))).collect();
-        let (engine, attempt) = (load.engine.clone(), load.attempt.clone());
-        blocking("a load", move || engine.seal(&attempt, finished)).await?
+        let finished = load.start_seal();
+        let load = load.clone();
+        blocking("a load", move || load.seal(finished)).await?
     }
 }
 
 impl Drop for LoadWriter {
     fn drop(&mut self) {
         self.load.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+    use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema};
+
+    use super::*;
+    use crate::engine::Options;
+
+    const TABLET: TabletId = TabletId(5);
+
+    /// An engine whose one tablet got rows under transaction 9, as segments that are not sealed yet.
+    async fn flushed() -> (tempfile::TempDir, Arc<Engine>, LoadWriter) {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        let key = Column { id: ColumnId(1), name: "k".into(), data_type: DataType::BigInt, nullable: false };
+        let schema = TableSchema { version: SchemaVersion(1), columns: vec![key], sort_key: vec![ColumnId(1)] };
+        engine.create_tablets(&schema, &[TABLET]).unwrap();
+        let mut writer = engine.begin(TxnId(9), "a").await.unwrap();
+        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
+        writer.write(TABLET, RecordBatch::try_new(schema.to_arrow(), vec![keys]).unwrap()).await.unwrap();
+        writer.load.start_flush(TABLET);
+        let in_flight = writer.load.state.lock().in_flight;
+        if in_flight > 0 {
+            writer.load.flushed.notified().await;
+        }
+        (folder, engine, writer)
+    }
+
+    #[tokio::test]
+    async fn a_seal_that_waits_for_its_turn_when_its_writer_leaves_keeps_nothing() {
+        let (_folder, engine, writer) = flushed().await;
+        let load = writer.load.clone();
+        let finished = load.start_seal();
+        assert_eq!(finished[&TABLET].1.len(), 1);
+        drop(writer);
+        assert!(matches!(load.seal(finished), Err(Error::Replaced { .. })));
+        assert_eq!((engine.usage().bytes, engine.usage().loads), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_was_sealed_while_its_writer_left_is_taken_back() {
+        let (_folder, engine, writer) = flushed().await;
+        let load = writer.load.clone();
+        let finished = load.start_seal();
+        engine.seal(&load.attempt, finished).unwrap();
+        assert!(engine.usage().bytes > 0);
+        drop(writer);
+        engine.take_back(&load.attempt).unwrap();
+        assert_eq!((engine.usage().bytes, engine.usage().loads), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_finished_stays_until_it_is_aborted() {
+        let (_folder, engine, writer) = flushed().await;
+        assert_eq!(writer.finish().await.unwrap()[0].rows, 100);
+        assert!(engine.usage().bytes > 0 && engine.usage().loads == 0);
+        engine.abort(TxnId(9)).unwrap();
+        assert_eq!(engine.usage().bytes, 0);
     }
 }

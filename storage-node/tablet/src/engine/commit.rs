@@ -158,6 +158,23 @@ impl Engine {
         }
     }
 
+    /// Transactions with sealed rowsets that are neither published nor aborted. Blocks.
+    pub fn pending(&self) -> Vec<TxnId> {
+        self.pending.lock().keys().copied().collect()
+    }
+
+    /// Ends an attempt whose writer went away while it was sealed, and forgets what it left. Blocks.
+    pub(crate) fn take_back(&self, attempt: &Attempt) -> Result<()> {
+        let mut attempts = self.attempts.lock();
+        if attempts.get(&attempt.txn).is_none_or(|newest| newest.number != attempt.number) {
+            // Who has taken its place has forgotten it.
+            return Ok(());
+        }
+        attempts.remove(&attempt.txn);
+        drop(attempts);
+        self.forget_pending(attempt.txn, None)
+    }
+
     /// Forgets the transaction's pending rowsets for `newest`, an attempt that begins, or for good.
     fn forget_pending(&self, txn: TxnId, newest: Option<&Attempt>) -> Result<()> {
         let waiting = self.pending.lock().get(&txn).cloned().unwrap_or_default();

@@ -82,6 +82,7 @@ impl Error {
             | Self::Address(_) => ErrorKind::Invalid,
             Self::UnknownCoordinator(_) => ErrorKind::NotFound,
             Self::Directory { .. } | Self::Open { .. } | Self::Storage(_) | Self::Damaged(_) => ErrorKind::Internal,
+            Self::Remote { status, .. } if is_transport(status) => ErrorKind::Unavailable,
             Self::Remote { status, .. } => ErrorKind::from_grpc_code(status.code()),
         }
     }
@@ -98,6 +99,12 @@ impl Error {
         }
         Self::Remote { address: address.to_owned(), status: Box::new(status) }
     }
+}
+
+/// Whether a connection broke, so that what came of the call is not known. What a coordinator answers has no source; a peer
+/// that goes away in the middle of a call shows as `Unknown` or `Internal`.
+pub(crate) fn is_transport(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(status).is_some()
 }
 
 fn hint(leader: &LeaderHint) -> String {

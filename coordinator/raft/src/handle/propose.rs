@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::CatalogRaft;
 use crate::Error;
+use crate::error::is_transport;
 use crate::network::{Lane, MAX_MESSAGE_BYTES};
 use crate::types::{Blob, Proposal};
 
@@ -116,11 +117,34 @@ impl CatalogRaft {
 fn may_pass(error: &Error) -> bool {
     match error {
         Error::NotLeader { .. } | Error::LeadershipLost | Error::NoQuorum | Error::Timeout { .. } => true,
-        Error::Remote { status, .. } => matches!(
-            status.code(),
-            // `Unknown` is a connection that broke.
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
-        ),
+        Error::Remote { status, .. } => {
+            let passing = matches!(
+                status.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
+            );
+            passing || is_transport(status)
+        }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tarn_proto::ErrorKind;
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_broke_is_no_answer() {
+        let answered = Error::from_status("a:1", Status::internal("the log is damaged"));
+        assert_eq!((may_pass(&answered), answered.kind()), (false, ErrorKind::Internal));
+        // As a leader that stops ends the calls it still has.
+        let mut status = Status::internal("h2 protocol error");
+        status.set_source(Arc::new(std::io::Error::other("NO_ERROR")));
+        let broken = Error::from_status("a:1", status);
+        assert_eq!((may_pass(&broken), broken.kind()), (true, ErrorKind::Unavailable));
     }
 }

@@ -1,9 +1,12 @@
 //! Statements through the engine, over a real catalog on a real consensus log of one coordinator. The storage node is one
 //! that remembers tablets and holds no rows.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
@@ -29,7 +32,22 @@ const STORAGE: &str = "127.0.0.1:2";
 
 /// Remembers which tablets were created.
 #[derive(Default)]
-struct Tablets(Mutex<Vec<TabletId>>);
+pub(crate) struct Tablets {
+    pub created: Mutex<Vec<TabletId>>,
+    /// Whether calls fail.
+    pub away: AtomicBool,
+}
+
+impl Tablets {
+    fn answers(&self) -> StoreResult<()> {
+        match self.away.load(Ordering::SeqCst) {
+            true => {
+                Err(StoreError { kind: ErrorKind::Unavailable, address: STORAGE.into(), message: "is away".into() })
+            }
+            false => Ok(()),
+        }
+    }
+}
 
 fn no_rows<T>() -> StoreResult<T> {
     Err(StoreError { kind: ErrorKind::Invalid, address: STORAGE.into(), message: "holds no rows".into() })
@@ -38,11 +56,13 @@ fn no_rows<T>() -> StoreResult<T> {
 #[async_trait]
 impl TabletStore for Tablets {
     async fn create_tablets(&self, _: &TableSchema, tablets: &[TabletId]) -> StoreResult<()> {
-        self.0.lock().extend(tablets);
+        self.answers()?;
+        self.created.lock().extend(tablets);
         Ok(())
     }
     async fn drop_tablets(&self, tablets: &[TabletId]) -> StoreResult<()> {
-        self.0.lock().retain(|t| !tablets.contains(t));
+        self.answers()?;
+        self.created.lock().retain(|t| !tablets.contains(t));
         Ok(())
     }
     async fn write(&self, _: TxnId, _: &str) -> StoreResult<Box<dyn RowsetWriter>> {
@@ -61,8 +81,9 @@ impl TabletStore for Tablets {
         no_rows()
     }
     async fn tablets(&self) -> StoreResult<Vec<TabletReport>> {
+        self.answers()?;
         let report = |t: &TabletId| TabletReport { tablet_id: t.get(), ..TabletReport::default() };
-        Ok(self.0.lock().iter().map(report).collect())
+        Ok(self.created.lock().iter().map(report).collect())
     }
 }
 
@@ -159,7 +180,7 @@ async fn databases_and_tables_are_made_shown_changed_and_dropped() {
                   partition by range (d) (start ('2024-01-01') end ('2024-01-03') every (interval 1 day)) \
                   distributed by hash (k) buckets 3";
     world.ok(create).await;
-    assert_eq!(world.store.0.lock().len(), 6, "two partitions of three tablets");
+    assert_eq!(world.store.created.lock().len(), 6, "two partitions of three tablets");
     assert!(world.refused(create).await.contains("`t` exists already"));
     assert_eq!(world.ok("show full tables").await, [["t", "BASE TABLE"]]);
     let expected = [
@@ -237,6 +258,8 @@ async fn variables_users_processes_and_nodes() {
 async fn a_coordinator_serves_clients_joins_its_cluster_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let spilled = folder.path().join("spill").join("datafusion-before");
+    std::fs::create_dir_all(&spilled).unwrap();
     let config = Config {
         data: folder.path().into(),
         listen,
@@ -245,6 +268,7 @@ async fn a_coordinator_serves_clients_joins_its_cluster_and_stops() {
         ..Config::default()
     };
     let coordinator = Coordinator::start(config, StorePool::default()).await.unwrap();
+    assert!(!spilled.exists(), "what an earlier process spilled goes");
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut poll = tokio::time::interval(Duration::from_millis(20));
     let told = loop {

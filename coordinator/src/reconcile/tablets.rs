@@ -1,8 +1,9 @@
 //! Tablets that should be on a storage node and are not, and the other way round.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use tarn_catalog::{Catalog, Operation, Relation, Table};
+use futures::future::join_all;
+use tarn_catalog::{Catalog, Node, Operation, Relation, Table};
 use tarn_ingest::CatalogClient;
 use tarn_proto::storage::{StoreError, StorePool};
 use tarn_proto::{NodeId, TableId, TabletId, Version};
@@ -10,41 +11,44 @@ use tracing::debug;
 
 use crate::ReplicatedCatalog;
 
-/// Creates tablets that no load has written to yet and that their node does not have: of one table, or of all. Tablets
-/// with data are never created anew, which would turn their loss into silence.
+/// Creates tablets of partitions that nobody has seen rows of and that their node does not have: of one table, or of all.
+/// Tablets with visible rows are never created anew, which would turn their loss into silence; nor is the loss of a rowset
+/// that is committed and not yet visible: publishing it fails. Every node is tried; the first failure is returned.
 pub async fn create_missing(catalog: &Catalog, stores: &StorePool, table: Option<TableId>) -> Result<(), StoreError> {
     let tables = catalog.relations.values().filter_map(|relation| match relation {
         Relation::Table(t) if table.is_none_or(|id| id == t.id) => Some(t),
         Relation::Table(_) | Relation::View(_) => None,
     });
-    let wanted: Vec<(&Table, BTreeMap<NodeId, Vec<TabletId>>)> =
-        tables.map(|t| (&**t, empty_tablets(t))).filter(|(_, nodes)| !nodes.is_empty()).collect();
-    let nodes: HashSet<NodeId> = wanted.iter().flat_map(|(_, nodes)| nodes.keys().copied()).collect();
-    for node in nodes {
-        let Some(info) = catalog.nodes.get(&node) else { continue };
-        let store = stores.get(node, &info.address)?;
-        let present: HashSet<u64> = store.tablets().await?.iter().map(|t| t.tablet_id).collect();
-        for (table, nodes) in &wanted {
-            let missing: Vec<TabletId> = nodes
-                .get(&node)
-                .into_iter()
-                .flatten()
-                .filter(|tablet| !present.contains(&tablet.get()))
-                .copied()
-                .collect();
-            if !missing.is_empty() {
-                debug!(%node, table = table.name, tablets = missing.len(), "creating tablets");
-                store.create_tablets(&table.schema, &missing).await?;
-            }
+    let wanted: Vec<Wanted<'_>> =
+        tables.map(|t| (&**t, unseen_tablets(t))).filter(|(_, nodes)| !nodes.is_empty()).collect();
+    let nodes: BTreeSet<NodeId> = wanted.iter().flat_map(|(_, nodes)| nodes.keys().copied()).collect();
+    let created =
+        nodes.into_iter().filter_map(|node| catalog.nodes.get(&node)).map(|node| create_on(node, stores, &wanted));
+    join_all(created).await.into_iter().collect()
+}
+
+/// A table's tablets, by the nodes that should have them.
+type Wanted<'a> = (&'a Table, BTreeMap<NodeId, Vec<TabletId>>);
+
+async fn create_on(node: &Node, stores: &StorePool, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
+    let store = stores.get(node.id, &node.address)?;
+    let present: HashSet<u64> = store.tablets().await?.iter().map(|t| t.tablet_id).collect();
+    for (table, nodes) in wanted {
+        let tablets = nodes.get(&node.id).into_iter().flatten();
+        let missing: Vec<TabletId> = tablets.filter(|tablet| !present.contains(&tablet.get())).copied().collect();
+        if !missing.is_empty() {
+            debug!(node = %node.id, table = table.name, tablets = missing.len(), "creating tablets");
+            store.create_tablets(&table.schema, &missing).await?;
         }
     }
     Ok(())
 }
 
-/// Tablets of partitions that nothing was ever loaded into, by the nodes that should have them.
-fn empty_tablets(table: &Table) -> BTreeMap<NodeId, Vec<TabletId>> {
+/// Tablets of partitions without a visible load, by the nodes that should have them. Committed loads do not count: what they
+/// wrote is published on all of a partition's tablets, so one that could not be created in time must be made for it.
+fn unseen_tablets(table: &Table) -> BTreeMap<NodeId, Vec<TabletId>> {
     let mut nodes: BTreeMap<NodeId, Vec<TabletId>> = BTreeMap::new();
-    for partition in table.partitions.values().filter(|p| p.committed_version == Version::FIRST) {
+    for partition in table.partitions.values().filter(|p| p.visible_version == Version::FIRST) {
         for tablet in &partition.tablets {
             for node in &tablet.replicas {
                 nodes.entry(*node).or_default().push(tablet.id);
@@ -64,19 +68,20 @@ pub async fn drop_superfluous(client: &ReplicatedCatalog) {
             nodes.entry(*node).or_default().push(*tablet);
         }
     }
-    let mut kept: HashSet<TabletId> = HashSet::new();
-    for (node, tablets) in nodes {
+    let (catalog, stores) = (&catalog, client.stores());
+    let dropped = nodes.into_iter().map(|(node, tablets)| async move {
         // A node that is not registered any more took its files with it.
-        let Some(info) = catalog.nodes.get(&node) else { continue };
-        let dropped = match client.stores().get(node, &info.address) {
+        let info = catalog.nodes.get(&node)?;
+        let dropped = match stores.get(node, &info.address) {
             Ok(store) => store.drop_tablets(&tablets).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = dropped {
+        dropped.err().map(|error| {
             debug!(%node, %error, "cannot drop tablets yet");
-            kept.extend(tablets);
-        }
-    }
+            tablets
+        })
+    });
+    let kept: HashSet<TabletId> = join_all(dropped).await.into_iter().flatten().flatten().collect();
     let gone: Vec<TabletId> = catalog.dropped_tablets.keys().filter(|t| !kept.contains(t)).copied().collect();
     if !gone.is_empty()
         && let Err(error) = client.propose(Operation::ForgetTablets { tablets: gone }).await
@@ -84,3 +89,6 @@ pub async fn drop_superfluous(client: &ReplicatedCatalog) {
         debug!(%error, "dropped tablets are forgotten later");
     }
 }
+
+#[cfg(test)]
+mod tests;

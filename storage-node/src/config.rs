@@ -43,10 +43,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The engine's part.
-    pub(crate) fn engine(&self) -> tarn_tablet::Options {
+    /// The engine's part. `used_before`: the node has had this data directory before.
+    pub(crate) fn engine(&self, used_before: bool) -> tarn_tablet::Options {
         let defaults = tarn_tablet::Options::new(&self.data);
         tarn_tablet::Options {
+            used_before,
             write_buffer_bytes: self.write_buffer_bytes,
             segment_bytes: self.segment_bytes,
             flush_threads: self.flush_threads.unwrap_or(defaults.flush_threads),

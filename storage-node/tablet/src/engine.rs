@@ -31,6 +31,8 @@ use crate::{Error, Result, recovery, segment};
 pub struct Options {
     /// The data directory; nobody else's files belong in its folders `meta` and `tablets`.
     pub data: PathBuf,
+    /// Whether the directory is known to have been in use: it must hold metadata then. Tablets in it say so, too.
+    pub used_before: bool,
     /// Memory for rows that are not yet in segments, over all loads. Writers wait while it is spent.
     pub write_buffer_bytes: u64,
     /// Rows of one tablet become a segment when they take this much memory.
@@ -46,6 +48,7 @@ impl Options {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            used_before: false,
             write_buffer_bytes: 1 << 30,
             segment_bytes: 128 << 20,
             flush_threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
@@ -103,10 +106,14 @@ impl Garbage {
 }
 
 impl Engine {
-    /// Opens the data directory, recovers what is there and removes what no metadata names. Blocks.
+    /// Opens the data directory, recovers what is there and removes what no metadata names. Refuses a directory that has
+    /// lost its metadata. Blocks.
     pub fn open(options: Options) -> Result<Arc<Self>> {
         crate::metrics::describe();
         let dir = DataDir::create(options.data.clone())?;
+        if !Meta::exists(&dir.meta())? && (options.used_before || dir.has_tablets()?) {
+            return Err(Error::MissingMeta { meta: dir.meta(), data: dir.root().to_owned() });
+        }
         let meta = Meta::open(&dir.meta())?;
         let recovered = recovery::recover(&dir, &meta)?;
         Ok(Arc::new(Self {

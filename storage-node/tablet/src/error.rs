@@ -115,6 +115,19 @@ pub enum Error {
         /// What does not fit, with the block.
         what: String,
     },
+    /// A segment that cannot be read now, for a reason that is not in its bytes.
+    #[error(
+        "cannot read file {file} of tablet {tablet} now: look at the node's file system and its limit of open files"
+    )]
+    Unreadable {
+        /// The tablet.
+        tablet: TabletId,
+        /// The file.
+        file: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The tablet stopped writing after a failure.
     #[error("tablet {tablet} is read-only since a write failed ({reason}): repair the disk and restart this node")]
     ReadOnly {
@@ -133,6 +146,18 @@ pub enum Error {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// The data directory holds tablets and no metadata. An empty store in its place would make them orphans.
+    #[error(
+        "the tablets' metadata in {} is missing, and without it the files in {} are of no use: restore it, or empty the \
+         data directory to start this node without data",
+        meta.display(), data.display()
+    )]
+    MissingMeta {
+        /// Where the metadata should be.
+        meta: PathBuf,
+        /// The data directory.
+        data: PathBuf,
     },
     /// The metadata store refused.
     #[error("cannot {action} tablet metadata")]
@@ -170,7 +195,7 @@ impl Error {
             Self::Rows { .. } | Self::Range { .. } => ErrorKind::Invalid,
             Self::UnknownTablet(_) | Self::UnknownSegment { .. } | Self::MissingRowset { .. } => ErrorKind::NotFound,
             Self::Published { .. } => ErrorKind::AlreadyExists,
-            Self::NotNext { .. } | Self::FutureVersion { .. } => ErrorKind::Unavailable,
+            Self::NotNext { .. } | Self::FutureVersion { .. } | Self::Unreadable { .. } => ErrorKind::Unavailable,
             Self::Replaced { .. } => ErrorKind::Cancelled,
             Self::ReadOnly { .. } => ErrorKind::Exhausted,
             Self::Io { source, .. }
@@ -182,6 +207,7 @@ impl Error {
             | Self::Failed(_)
             | Self::Damaged { .. }
             | Self::Io { .. }
+            | Self::MissingMeta { .. }
             | Self::Meta { .. }
             | Self::Record(_)
             | Self::Key(_)

@@ -34,6 +34,20 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether a tablet has files here.
+    pub(crate) fn has_tablets(&self) -> Result<bool> {
+        let tablets = self.tablets();
+        fs::read_dir(&tablets)
+            .and_then(|mut entries| entries.next().transpose())
+            .doing("list", &tablets)
+            .map(|e| e.is_some())
+    }
+
     /// RocksDB's directory.
     pub(crate) fn meta(&self) -> PathBuf {
         self.root.join("meta")

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use rocksdb::{DB, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{DB, DBRecoveryMode, IteratorMode, Options, WriteBatch, WriteOptions};
 use tarn_proto::{RowsetId, TabletId, Version};
 
+use crate::error::IoContext;
 use crate::keys::Key;
 use crate::record::{Record, RowsetRecord, TabletRecord, VersionRecord};
 use crate::{Error, Result};
@@ -13,6 +14,8 @@ use crate::{Error, Result};
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// Log files of RocksDB itself that are kept.
 const KEPT_LOGS: usize = 4;
+/// What RocksDB writes last when it makes a store.
+const CURRENT: &str = "CURRENT";
 
 /// The store.
 pub(crate) struct Meta {
@@ -68,12 +71,20 @@ impl Changes {
 }
 
 impl Meta {
+    /// Whether there is a store at `path`.
+    pub(crate) fn exists(path: &Path) -> Result<bool> {
+        path.join(CURRENT).try_exists().doing("look for", path)
+    }
+
     /// Opens or creates the store. Fails if another process has it open.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         options.set_keep_log_file_num(KEPT_LOGS);
+        // A torn tail is what a crash leaves behind and was never acknowledged. Damage before it is refused, not skipped:
+        // without the records behind it, files that they name would be taken for orphans.
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         let db = DB::open(&options, path).map_err(|source| Error::Meta { action: "open", source })?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);

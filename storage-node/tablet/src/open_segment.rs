@@ -17,7 +17,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tarn_proto::TabletId;
 use tarn_proto::storage::SegmentKey;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::checksum::BLOCK_BYTES;
 use crate::layout::{DataDir, segment_name};
@@ -29,6 +29,8 @@ use crate::{Error, Result, metrics};
 const COALESCE_GAP: u64 = BLOCK_BYTES;
 /// The most bytes of one read, unless a single range is longer.
 const COALESCE_BYTES: u64 = 8 << 20;
+/// The error number of a failed read of a disk, on every Unix.
+const EIO: i32 = 5;
 /// Bytes in memory are aligned as in the file up to this power of two, so that decoders need not copy them.
 const ALIGNMENT: u64 = 64;
 
@@ -51,15 +53,15 @@ impl OpenSegment {
     fn open(dir: &DataDir, key: SegmentKey, record: &SegmentRecord) -> Result<Self> {
         let files = dir.segment(key);
         let sidecar_name = format!("{}_{}.sidecar", key.rowset.get(), key.segment);
-        let sidecar = fs::read(&files.sidecar).map_err(|e| unreadable(key, sidecar_name.clone(), &e))?;
+        let sidecar = fs::read(&files.sidecar).map_err(|e| unreadable(key, sidecar_name.clone(), e))?;
         let sidecar = Sidecar::decode(&sidecar).map_err(|what| damaged(key, sidecar_name.clone(), what))?;
         let sums = &sidecar.checksums;
         if (sums.bytes, sums.file) != (record.bytes, record.checksum) {
             return Err(damaged(key, sidecar_name, "it belongs to another segment file".to_owned()));
         }
         let name = segment_name(key.rowset, key.segment);
-        let file = File::open(&files.segment).map_err(|e| unreadable(key, name.clone(), &e))?;
-        let length = file.metadata().map_err(|e| unreadable(key, name.clone(), &e))?.len();
+        let file = File::open(&files.segment).map_err(|e| unreadable(key, name.clone(), e))?;
+        let length = file.metadata().map_err(|e| unreadable(key, name.clone(), e))?.len();
         if length != record.bytes {
             return Err(damaged(key, name, format!("it has {length} bytes instead of {}", record.bytes)));
         }
@@ -142,7 +144,7 @@ impl OpenSegment {
         let mut buffer = MutableBuffer::from_len_zeroed((range.end - range.start) as usize);
         self.file
             .read_exact_at(buffer.as_slice_mut(), range.start)
-            .map_err(|e| unreadable(self.key, segment_name(self.key.rowset, self.key.segment), &e))?;
+            .map_err(|e| unreadable(self.key, segment_name(self.key.rowset, self.key.segment), e))?;
         for block in self.blocks(&range).filter(|block| !self.is_verified(*block)) {
             self.verify(block, &range, buffer.as_slice())?;
         }
@@ -182,8 +184,15 @@ fn damaged(key: SegmentKey, file: String, what: String) -> Error {
     Error::Damaged { tablet: key.tablet, rowset: key.rowset, file, what }
 }
 
-fn unreadable(key: SegmentKey, file: String, error: &io::Error) -> Error {
-    damaged(key, file, format!("it cannot be read: {error}"))
+/// The disk, or somebody on it, has lost bytes: the file is missing, short, or a sector of it is bad. Everything else (too
+/// many open files, no memory, a file system that is away) says nothing about the bytes.
+fn unreadable(key: SegmentKey, file: String, error: io::Error) -> Error {
+    let lost = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+    if lost || error.raw_os_error() == Some(EIO) {
+        return damaged(key, file, format!("it cannot be read: {error}"));
+    }
+    warn!(tablet = %key.tablet, rowset = %key.rowset, file, %error, "cannot read a file now");
+    Error::Unreadable { tablet: key.tablet, file, source: error }
 }
 
 /// The open files, least recently used ones closed beyond a limit. Readers keep a closed file open until they are done.

@@ -4,7 +4,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use tarn_proto::ErrorKind;
-use tarn_tablet::Error;
+use tarn_tablet::{Engine, Error, Options};
 
 use crate::fixture::*;
 
@@ -98,6 +98,59 @@ fn a_damaged_cut_or_missing_file_is_reported_by_its_name() {
         fs::write(&segment, &whole_segment).unwrap();
         fs::write(&sidecar, &whole_sidecar).unwrap();
     }
+    let engine = open(data.path());
+    assert_eq!(verify(&engine, &manifest(&engine, TABLET, 2).unwrap()).unwrap(), 10_000);
+}
+
+#[test]
+fn what_keeps_a_whole_file_from_being_read_is_not_called_damage() {
+    let (data, _) = published();
+    for name in ["9_0.sidecar", "9_0.vortex"] {
+        let file = folder(data.path(), TABLET).join(name);
+        let aside = data.path().join("aside");
+        fs::rename(&file, &aside).unwrap();
+        // Stands for too many open files, a file system that is away, and the like.
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        let engine = open(data.path());
+        let error = manifest(&engine, TABLET, 2).unwrap_err();
+        assert!(matches!(&error, Error::Unreadable { file, .. } if file == name), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        fs::remove_file(&file).unwrap();
+        fs::rename(&aside, &file).unwrap();
+        // The same process reads it as soon as it can.
+        assert_eq!(verify(&engine, &manifest(&engine, TABLET, 2).unwrap()).unwrap(), 10_000);
+    }
+}
+
+#[test]
+fn tablets_whose_metadata_is_missing_are_kept_and_the_start_refused() {
+    let (data, _) = published();
+    let before = files(data.path(), TABLET);
+    fs::remove_dir_all(data.path().join("meta")).unwrap();
+    for _ in 0..2 {
+        let error = Engine::open(Options::new(data.path())).err().unwrap();
+        assert!(matches!(&error, Error::MissingMeta { meta, .. } if *meta == data.path().join("meta")), "{error}");
+        assert_eq!(files(data.path(), TABLET), before);
+    }
+    fs::remove_dir_all(folder(data.path(), TABLET)).unwrap();
+    let used = Options { used_before: true, ..Options::new(data.path()) };
+    let error = Engine::open(used).err().unwrap();
+    assert!(error.to_string().contains("restore it, or empty the data directory"), "{error}");
+    Engine::open(Options::new(data.path())).unwrap();
+}
+
+#[test]
+fn damage_inside_the_metadata_log_is_refused_and_no_file_is_taken_for_an_orphan() {
+    let (data, _) = published();
+    let before = files(data.path(), TABLET);
+    let logs = fs::read_dir(data.path().join("meta")).unwrap().map(|e| e.unwrap().path());
+    let log = logs.filter(|p| p.extension().is_some_and(|e| e == "log")).max().unwrap();
+    // In the first record, behind its header.
+    flip(&log, 12);
+    let error = Engine::open(Options::new(data.path())).err().unwrap();
+    assert!(matches!(error, Error::Meta { action: "open", .. }), "{error}");
+    assert_eq!(files(data.path(), TABLET), before);
+    flip(&log, 12);
     let engine = open(data.path());
     assert_eq!(verify(&engine, &manifest(&engine, TABLET, 2).unwrap()).unwrap(), 10_000);
 }

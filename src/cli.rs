@@ -231,7 +231,7 @@ pub enum AdminCommand {
         /// Its id.
         node_id: u64,
     },
-    /// Forgets a node that is dead or drained.
+    /// Forgets a node that is dead and holds no tablets.
     RemoveNode {
         /// Its id.
         node_id: u64,

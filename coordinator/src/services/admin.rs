@@ -106,6 +106,7 @@ impl AdminService for Admin {
                     alive: *id == raft.node_id || members.is_alive(*id, now),
                     version: member.map(|m| m.version.clone()).unwrap_or_default(),
                     last_applied: if *id == raft.node_id { raft.last_applied } else { 0 },
+                    registered: catalog.nodes.get(id).is_some_and(|node| node.role == Role::Coordinator),
                 }
             })
             .collect();
@@ -198,10 +199,9 @@ impl AdminService for Admin {
 
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
         let node = NodeId(request.into_inner().node_id);
-        let alive = self.members.read().is_alive(node, Instant::now());
-        let draining = self.raft.catalog().nodes.get(&node).is_some_and(|n| n.draining);
-        if alive && !draining {
-            return Err(Status::failed_precondition(format!("node {node} is alive: drain it first, or stop it")));
+        // Also one that is drained: its next heartbeat would register it again.
+        if self.members.read().is_alive(node, Instant::now()) {
+            return Err(Status::failed_precondition(format!("node {node} is alive: stop it first, then remove it")));
         }
         self.change(Operation::RemoveNode { node }).await?;
         self.members.write().forget(node);

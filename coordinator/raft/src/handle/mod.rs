@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  start       open the storage, recover, form the cluster; hand over and stop
+//!  rejoin      whether a node without a past has lost it
 //!  leadership  who leads, as this node sees it
 //!  propose     change the catalog, here or at the leader
 //!  read        see the catalog, linearizably if asked
@@ -12,6 +13,7 @@ mod leadership;
 mod members;
 mod propose;
 mod read;
+mod rejoin;
 mod start;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
+use super::rejoin::{self, Standing};
 use super::{CatalogRaft, Inner, leadership};
 use crate::network::{NetworkFactory, Peers};
 use crate::types::Raft;
@@ -39,7 +40,9 @@ pub(super) struct Running {
 
 impl CatalogRaft {
     /// Opens the storage, recovers what it holds and takes part. With a new data directory and initial voters, forms
-    /// the cluster: each of the initial voters may and should do so, it is the same first log entry.
+    /// the cluster: each of the initial voters may and should do so, it is the same first log entry. A voter of a cluster
+    /// that exists must not come back with a new data directory: it is refused if another one knows of it, and has to be
+    /// removed and added.
     pub async fn start(config: Config) -> Result<Self, Error> {
         crate::metrics::describe();
         let consensus = Arc::new(config.consensus()?);
@@ -69,14 +72,26 @@ impl CatalogRaft {
                 running: Mutex::new(Some(running)),
             }),
         };
-        node.form_cluster(config.initial_voters).await?;
-        Ok(node)
+        match node.form_cluster(config.initial_voters).await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                node.shutdown().await;
+                Err(error)
+            }
+        }
     }
 
     async fn form_cluster(&self, voters: BTreeMap<NodeId, String>) -> Result<(), Error> {
         let raft = &self.inner.raft;
         if voters.is_empty() || raft.is_initialized().await? {
             return Ok(());
+        }
+        match rejoin::standing(self, &voters).await? {
+            Standing::New => {}
+            Standing::Removed => {
+                info!("the cluster exists without this coordinator; waiting to be added");
+                return Ok(());
+            }
         }
         let members: BTreeMap<NodeId, BasicNode> =
             voters.iter().map(|(id, address)| (*id, BasicNode::new(address))).collect();

@@ -80,6 +80,7 @@ impl CatalogClient for ReplicatedCatalog {
     fn placement(&self) -> Vec<NodeId> {
         let (members, now) = (self.members.read(), Instant::now());
         let catalog = self.raft.catalog();
-        catalog.storage_nodes().filter(|n| !n.draining && members.is_alive(n.id, now)).map(|n| n.id).collect()
+        let usable = |n: &tarn_catalog::Node| !n.draining && !n.address.is_empty() && members.is_alive(n.id, now);
+        catalog.storage_nodes().filter(|n| usable(n)).map(|n| n.id).collect()
     }
 }

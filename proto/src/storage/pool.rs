@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{GrpcTabletStore, Result, TabletStore};
-use crate::NodeId;
+use super::{GrpcTabletStore, Result, StoreError, TabletStore};
+use crate::{ErrorKind, NodeId};
 
 /// Hands out the [`TabletStore`] of a node: the one in this process, or a connection that is kept per address. Cheap to
 /// clone.
@@ -34,17 +34,36 @@ impl StorePool {
         self.local.as_ref().is_some_and(|(local, _)| *local == node)
     }
 
-    /// The store of `node`, reached at `address` (`host:port`). Does not wait: a connection is made by the first call.
+    /// The store of `node`, reached at `address` (`host:port`; empty when it has lost it to another node). Does not wait: a
+    /// connection is made by the first call.
     pub fn get(&self, node: NodeId, address: &str) -> Result<Arc<dyn TabletStore>> {
         if let Some((local, store)) = &self.local
             && *local == node
         {
             return Ok(store.clone());
         }
+        if address.is_empty() {
+            let message =
+                "another node has its address now: its tablets are away until it is back, see SHOW STORAGE NODES";
+            let address = node.to_string();
+            return Err(StoreError { kind: ErrorKind::Unavailable, address, message: message.to_owned() });
+        }
         if let Some(store) = self.remote.read().get(address) {
             return Ok(store.clone());
         }
         let store: Arc<dyn TabletStore> = Arc::new(GrpcTabletStore::new(address)?);
         Ok(self.remote.write().entry(address.to_owned()).or_insert(store).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_lost_its_address_is_away_by_name() {
+        let error = StorePool::default().get(NodeId(1001), "").err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.to_string().contains("n1001"), "{error}");
     }
 }

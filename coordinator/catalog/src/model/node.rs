@@ -33,7 +33,7 @@ pub struct Node {
     pub id: NodeId,
     /// What it does.
     pub role: Role,
-    /// `host:port` of its gRPC server.
+    /// `host:port` of its gRPC server; empty when another node has registered there since.
     pub address: String,
     /// Set by an operator: finishes its work and gets none.
     pub draining: bool,

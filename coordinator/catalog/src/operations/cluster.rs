@@ -15,12 +15,22 @@ impl Catalog {
 
     pub(super) fn register_node(&mut self, role: Role, address: &str, asked: Option<NodeId>, now_ms: u64) -> Outcome {
         let id = self.id_for_node(role, address, asked)?;
-        let node = match self.nodes.get(&id) {
-            Some(node) if node.address == address => return Ok(Response::Node(id)),
-            Some(node) => Node { address: address.to_owned(), ..Node::clone(node) },
-            None => Node { id, role, address: address.to_owned(), draining: false, registered_ms: now_ms },
-        };
-        self.nodes.insert(id, Arc::new(node));
+        // Who listens at an address now is who registered last: calls for another node must not reach it.
+        let losers: Vec<NodeId> =
+            self.nodes.values().filter(|n| n.id != id && n.address == address).map(|n| n.id).collect();
+        for loser in losers {
+            if let Some(node) = self.nodes.get_mut(&loser) {
+                Arc::make_mut(node).address.clear();
+            }
+        }
+        match self.nodes.get_mut(&id) {
+            Some(node) if node.address == address => {}
+            Some(node) => Arc::make_mut(node).address = address.to_owned(),
+            None => {
+                let address = address.to_owned();
+                self.nodes.insert(id, Arc::new(Node { id, role, address, draining: false, registered_ms: now_ms }));
+            }
+        }
         Ok(Response::Node(id))
     }
 
@@ -44,7 +54,9 @@ impl Catalog {
             }
             _ => {}
         }
-        if let Some(node) = self.nodes.values().find(|n| n.role == role && n.address == address) {
+        // A process that does not know whose tablets it has has none, so it is not the node that should have them.
+        let there = self.nodes.values().find(|n| n.role == role && n.address == address);
+        if let Some(node) = there.filter(|n| self.tablets_on(n.id) == 0) {
             return Ok(node.id);
         }
         if let Some(id) = asked
@@ -70,11 +82,7 @@ impl Catalog {
 
     pub(super) fn remove_node(&mut self, id: NodeId) -> Outcome {
         self.nodes.remove(&id).ok_or(Error::UnknownNode(id))?;
-        let tables = self.relations.values().filter_map(|relation| match relation {
-            Relation::Table(table) => Some(table),
-            Relation::View(_) => None,
-        });
-        let held = tables.flat_map(|table| table.tablets()).filter(|(_, _, t)| t.replicas.contains(&id)).count();
+        let held = self.tablets_on(id);
         if held > 0 {
             return Err(Error::NodeHoldsTablets { node: id, tablets: held });
         }
@@ -90,6 +98,14 @@ impl Catalog {
             }
         }
         Ok(Response::Done)
+    }
+
+    fn tablets_on(&self, node: NodeId) -> usize {
+        let tables = self.relations.values().filter_map(|relation| match relation {
+            Relation::Table(table) => Some(table),
+            Relation::View(_) => None,
+        });
+        tables.flat_map(|table| table.tablets()).filter(|(_, _, t)| t.replicas.contains(&node)).count()
     }
 
     pub(super) fn forget_tablets(&mut self, tablets: &[TabletId]) -> Response {

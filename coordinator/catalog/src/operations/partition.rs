@@ -114,7 +114,8 @@ impl Catalog {
                 // Made for the first partition that is new: none is needed to answer existing ones.
                 none => none.insert(Dealer::new(self, placement, table.id, table.tablets().count())?),
             };
-            let partition = self.new_partition(table.id, &name, bounds, table.distribution.buckets, dealer, now_ms);
+            let buckets = table.distribution.buckets;
+            let partition = self.new_partition(table.id, &name, bounds, buckets, dealer, now_ms)?;
             ids.push(partition.id);
             layout.insert(&partition);
             self.table_mut(table.id)?.partitions.insert(partition.id, Arc::new(partition));

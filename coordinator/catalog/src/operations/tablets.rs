@@ -6,10 +6,15 @@ use tarn_proto::{NodeId, PartitionId, TableId, TabletId, Version};
 
 use crate::{Bounds, Catalog, Error, Partition, Relation, Role, Tablet, TabletOwner};
 
+/// Most tablets that one command makes: each is a record on every coordinator, and all of them are made at once. Part of
+/// the state machine's definition, equal on every coordinator.
+const MAX_NEW_TABLETS: u32 = 100_000;
+
 /// Deals the new tablets of one table to storage nodes in turn.
 pub(super) struct Dealer<'a> {
     placement: &'a [NodeId],
     next: u64,
+    left: u32,
 }
 
 impl<'a> Dealer<'a> {
@@ -31,7 +36,19 @@ impl<'a> Dealer<'a> {
                 None => return Err(Error::UnknownNode(*id)),
             }
         }
-        Ok(Self { placement, next: (mix(table.get()) % placement.len() as u64).wrapping_add(tablets as u64) })
+        let next = (mix(table.get()) % placement.len() as u64).wrapping_add(tablets as u64);
+        Ok(Self { placement, next, left: MAX_NEW_TABLETS })
+    }
+
+    /// Takes the tablets of one partition from those that the command may make.
+    fn take(&mut self, buckets: u32) -> Result<(), Error> {
+        self.left = self.left.checked_sub(buckets).ok_or_else(|| {
+            Error::Invalid(format!(
+                "this makes more than {MAX_NEW_TABLETS} tablets (partitions x buckets) at once: use fewer buckets or \
+                 longer partitions, or take several statements"
+            ))
+        })?;
+        Ok(())
     }
 
     fn deal(&mut self) -> NodeId {
@@ -58,7 +75,8 @@ impl Catalog {
         buckets: u32,
         dealer: &mut Dealer<'_>,
         now_ms: u64,
-    ) -> Partition {
+    ) -> Result<Partition, Error> {
+        dealer.take(buckets)?;
         let partition = PartitionId(self.next_id());
         let tablets = (0..buckets)
             .map(|bucket| {
@@ -67,7 +85,7 @@ impl Catalog {
                 Tablet { id, replicas: vec![dealer.deal()], rows: 0, bytes: 0 }
             })
             .collect();
-        Partition {
+        Ok(Partition {
             id: partition,
             name: name.to_owned(),
             bounds,
@@ -77,7 +95,7 @@ impl Catalog {
             rows: 0,
             bytes: 0,
             visible_ms: now_ms,
-        }
+        })
     }
 
     /// Takes the tablets of a partition that is dropped out of the catalog and notes where their files are.

@@ -35,6 +35,34 @@ fn a_node_keeps_its_id_at_a_new_address() {
 }
 
 #[test]
+fn an_address_belongs_to_the_node_that_registered_there_last() {
+    let mut tested = Tested::default();
+    tested.run(register(Role::Storage, "a:1", None));
+    tested.run(register(Role::Storage, "b:1", None));
+    tested.run(register(Role::Storage, "a:1", Some(NodeId(1002))));
+    assert_eq!(tested.catalog.nodes[&NodeId(1001)].address, "");
+    assert_eq!(tested.catalog.nodes[&NodeId(1002)].address, "a:1");
+    // Of another role, too.
+    assert_eq!(tested.run(register(Role::Compute, "a:1", None)), Response::Node(NodeId(1003)));
+    assert_eq!(tested.catalog.nodes[&NodeId(1002)].address, "");
+    tested.run(register(Role::Storage, "b:1", Some(NodeId(1001))));
+    assert_eq!(tested.catalog.nodes[&NodeId(1001)].address, "b:1");
+}
+
+#[test]
+fn a_storage_node_without_an_id_does_not_become_one_that_holds_tablets() {
+    let (mut tested, database) = Tested::new();
+    tested.create(database, whole("t"));
+    let node = tested.catalog.tablets.keys().find_map(|t| Some(tested.catalog.tablet(*t)?.1.replicas[0])).unwrap();
+    let address = tested.catalog.nodes[&node].address.clone();
+    let Response::Node(new) = tested.run(register(Role::Storage, &address, None)) else { panic!("no node") };
+    assert!(new.get() > 1003, "{new}");
+    assert_eq!(tested.catalog.nodes[&node].address, "");
+    // A repeated registration, whose first answer was lost, is answered as the first.
+    assert_eq!(tested.run(register(Role::Storage, &address, None)), Response::Node(new));
+}
+
+#[test]
 fn a_free_id_is_given_to_who_asks_and_never_dealt_again() {
     let mut tested = Tested::default();
     assert_eq!(tested.run(register(Role::Storage, "a:1", Some(NodeId(1001)))), Response::Node(NodeId(1001)));

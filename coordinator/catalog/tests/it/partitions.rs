@@ -146,3 +146,26 @@ fn tablets_of_added_partitions_go_on_where_the_last_ended() {
         assert_eq!(table.tablets().filter(|(_, _, t)| t.replicas == [node]).count(), 4);
     }
 }
+
+#[test]
+fn a_command_that_makes_too_many_tablets_is_refused() {
+    let (mut tested, database) = Tested::new();
+    let partitions: Vec<_> = (0..100).map(|day| days(&format!("p{day}"), day, day + 1)).collect();
+    let with_buckets = |buckets, partitions| {
+        let mut spec = by_day("t", partitions);
+        spec.distribution.buckets = buckets;
+        spec
+    };
+    let too_many = |error: Error| {
+        assert!(matches!(&error, Error::Invalid(why) if why.contains("more than 100000 tablets")), "{error}");
+    };
+    too_many(tested.refuse(create(database, with_buckets(1001, partitions.clone()))));
+    too_many(tested.refuse(create(database, with_buckets(u32::MAX, partitions[..1].to_vec()))));
+    let table = tested.create(database, with_buckets(25_001, vec![]));
+    too_many(tested.refuse(add(table, partitions[..4].to_vec(), true)));
+    tested.run(add(table, partitions[..2].to_vec(), true));
+    tested.run(add(table, partitions[2..4].to_vec(), true));
+    let truncate = |partitions| Operation::TruncateTable { table, partitions, placement: placement() };
+    too_many(tested.refuse(truncate(vec![])));
+    assert_eq!(tested.run(truncate(vec!["p1".to_owned()])), Response::Done);
+}

@@ -52,8 +52,10 @@ pub(crate) async fn run(
     standing: watch::Sender<Standing>,
     cancel: CancellationToken,
 ) {
-    let identity = Identity { role: NodeRole::Compute, address, flight_address: String::new(), node_id: None };
-    let Some(agent) = Agent::register(identity, coordinators, &cancel).await else { return };
+    let flight_address = String::new();
+    let identity = Identity { role: NodeRole::Compute, address, flight_address, node_id: None, cluster_id: None };
+    // A node without data is of no other cluster.
+    let Ok(Some(agent)) = Agent::register(identity, coordinators, &cancel).await else { return };
     standing.send_replace(Standing::Member);
     let mut draining = agent.draining();
     let follow = async {

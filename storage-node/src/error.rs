@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tarn_proto::ErrorKind;
+use tarn_proto::membership::OtherCluster;
 
 /// A failed start.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,16 @@ pub enum Error {
     /// Nobody to register with.
     #[error("`coordinators` is empty: name at least one coordinator (host:port)")]
     NoCoordinators,
-    /// The file that keeps the node's id.
+    /// The data directory is of another cluster.
+    #[error("the data in {} are of another cluster", data.display())]
+    OtherCluster {
+        /// The data directory.
+        data: PathBuf,
+        /// Which.
+        #[source]
+        source: OtherCluster,
+    },
+    /// A file that keeps the node's id or its cluster's.
     #[error("cannot keep the node's id in {}", path.display())]
     NodeId {
         /// The file.
@@ -53,7 +63,7 @@ impl Error {
         match self {
             Self::Engine { source, .. } => source.kind(),
             Self::Listen { .. } => ErrorKind::Unavailable,
-            Self::Advertise(_) | Self::NoCoordinators => ErrorKind::Invalid,
+            Self::Advertise(_) | Self::NoCoordinators | Self::OtherCluster { .. } => ErrorKind::Invalid,
             Self::NodeId { .. } | Self::Background => ErrorKind::Internal,
         }
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 use crate::flight::FlightServer;
+use crate::identity::Kept;
 use crate::service::StorageServer;
 use crate::store::LocalStore;
 use crate::{Config, Error, identity};
@@ -52,12 +53,13 @@ impl StorageNode {
         if config.coordinators.is_empty() {
             return Err(Error::NoCoordinators);
         }
-        let (engine, kept_id) = {
+        let (engine, kept) = {
             let config = config.clone();
             blocking(move || {
-                let engine = Engine::open(config.engine());
+                let kept = identity::load(&config.data)?;
+                let engine = Engine::open(config.engine(kept.node.is_some()));
                 let engine = engine.map_err(|source| Error::Engine { data: config.data.clone(), source })?;
-                Ok((engine, identity::load(&config.data)?))
+                Ok((engine, kept))
             })
             .await?
         };
@@ -74,19 +76,21 @@ impl StorageNode {
             role: NodeRole::Storage,
             address: address.clone(),
             flight_address: String::new(),
-            node_id: kept_id,
+            node_id: kept.node,
+            cluster_id: kept.cluster.clone(),
         };
-        let Some(agent) = Agent::register(identity, config.coordinators.clone(), &cancel).await else {
+        let other = |source| Error::OtherCluster { data: config.data.clone(), source };
+        let Some(agent) = Agent::register(identity, config.coordinators.clone(), &cancel).await.map_err(other)? else {
             return Err(Error::Background);
         };
         let meter = Meter::new(&config.data);
         let agent = Arc::new(agent);
-        let node_id = agent.node_id();
-        if kept_id != Some(node_id) {
-            if let Some(before) = kept_id {
+        let (node_id, cluster) = (agent.node_id(), agent.cluster_id());
+        if kept != (Kept { node: Some(node_id), cluster: Some(cluster.clone()) }) {
+            if let Some(before) = kept.node.filter(|before| *before != node_id) {
                 warn!(%before, now = %node_id, "the coordinators gave this node another id");
             }
-            blocking(move || identity::save(&config.data, node_id)).await?;
+            blocking(move || identity::save(&config.data, node_id, &cluster)).await?;
         }
         let membership = {
             let (agent, engine) = (agent.clone(), engine.clone());

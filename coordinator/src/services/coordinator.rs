@@ -1,7 +1,7 @@
 //! What nodes and other coordinators ask.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tarn_catalog::{Command, Operation, Response as Answer, Role};
@@ -18,11 +18,34 @@ use super::status;
 use crate::Members;
 use crate::processes::Processes;
 
+/// Longest wait for a new cluster's name when a node registers, shorter than the node's.
+const NAMED_WITHIN: Duration = Duration::from_millis(1500);
+
 /// `CoordinatorService`.
 pub struct CoordinatorServer {
     pub raft: CatalogRaft,
     pub members: Arc<RwLock<Members>>,
     pub processes: Processes,
+}
+
+impl CoordinatorServer {
+    /// The cluster's name. A new cluster gets it with its first leader.
+    async fn cluster_id(&self) -> Result<Arc<str>, Status> {
+        let mut applied = self.raft.applied();
+        let named = async {
+            loop {
+                applied.mark_unchanged();
+                let id = self.raft.catalog().cluster_id;
+                if id.is_some() || applied.changed().await.is_err() {
+                    return id;
+                }
+            }
+        };
+        match tokio::time::timeout(NAMED_WITHIN, named).await {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) | Err(_) => Err(Status::unavailable("the cluster has no name yet: it needs a leader")),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -47,13 +70,16 @@ impl CoordinatorService for CoordinatorServer {
             NodeRole::Compute => Role::Compute,
             NodeRole::Unspecified => return Err(Status::invalid_argument("a node must say its role")),
         };
+        let cluster_id = self.cluster_id().await?.to_string();
+        if !request.cluster_id.is_empty() && request.cluster_id != cluster_id {
+            return Ok(Response::new(RegisterResponse { node_id: 0, cluster_id }));
+        }
         let node_id = (request.node_id != 0).then_some(NodeId(request.node_id));
         let operation = Operation::RegisterNode { role, address: request.address, node_id };
         let node = match self.raft.propose(operation).await.map_err(|e| status(&e))? {
             Answer::Node(node) => node,
             other => return Err(Status::internal(format!("unexpected answer to RegisterNode: {other:?}"))),
         };
-        let cluster_id = self.raft.catalog().cluster_id.map(|id| id.to_string()).unwrap_or_default();
         Ok(Response::new(RegisterResponse { node_id: node.get(), cluster_id }))
     }
 

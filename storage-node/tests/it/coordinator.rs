@@ -17,7 +17,9 @@ pub struct Registry {
     pub ids: Arc<Mutex<BTreeMap<String, u64>>>,
     pub registrations: Arc<Mutex<Vec<RegisterRequest>>>,
     pub beats: Arc<Mutex<Vec<HeartbeatRequest>>>,
-    next: Arc<AtomicU64>,
+    /// Whether heartbeats are taken and never answered.
+    pub silent: bool,
+    pub next: Arc<AtomicU64>,
 }
 
 impl Registry {
@@ -36,6 +38,9 @@ impl CoordinatorService for Registry {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
         let request = request.into_inner();
         self.registrations.lock().push(request.clone());
+        if !request.cluster_id.is_empty() && request.cluster_id != "test" {
+            return Ok(Response::new(RegisterResponse { node_id: 0, cluster_id: "test".to_owned() }));
+        }
         let node_id = match request.node_id {
             0 => 1001 + self.next.fetch_add(1, Ordering::SeqCst),
             id => id,
@@ -46,6 +51,9 @@ impl CoordinatorService for Registry {
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
         self.beats.lock().push(request.into_inner());
+        if self.silent {
+            std::future::pending::<()>().await;
+        }
         Ok(Response::new(HeartbeatResponse { coordinators: Vec::new(), draining: false, known: true }))
     }
 

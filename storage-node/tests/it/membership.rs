@@ -8,6 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::contract::{publish_of, write};
+use crate::coordinator::Registry;
 use crate::node::Node;
 use crate::read_back::arrivals;
 use crate::rows::plain_table;
@@ -64,6 +65,39 @@ async fn published_and_pending_rowsets_survive_a_restart() {
     assert_eq!(arrivals(&*store, &plain_table(), TabletId(1), 3).await, (0..60).collect::<Vec<_>>());
     assert_eq!(arrivals(&*store, &plain_table(), TabletId(2), 2).await, (0..50).collect::<Vec<_>>());
     assert_eq!(std::fs::read_dir(node.tablet_folder(2)).unwrap().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_metadata_does_not_start_as_an_empty_one() {
+    let Node { node, config, folder: _folder, .. } = Node::start().await;
+    node.shutdown().await;
+    std::fs::remove_dir_all(config.data.join("meta")).unwrap();
+    let error = StorageNode::start(config.clone()).await.err().unwrap();
+    let text = tarn_proto::error::chain(&error);
+    assert!(text.contains("metadata") && text.contains("restore it"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_data_of_another_cluster_does_not_register() {
+    let Node { node, config, registry, folder: _folder } = Node::start().await;
+    node.shutdown().await;
+    let cluster = config.data.join("cluster-id");
+    assert_eq!(std::fs::read_to_string(&cluster).unwrap(), "test\n");
+    std::fs::write(&cluster, "another\n").unwrap();
+    let error = StorageNode::start(config.clone()).await.err().unwrap();
+    let text = tarn_proto::error::chain(&error);
+    assert!(text.contains("belong to cluster another") && text.contains("cluster test"), "{text}");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(registry.ids.lock().len(), 1, "the other cluster has not taken it in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_does_not_answer_does_not_slow_heartbeats_to_the_others() {
+    let silent = Registry { silent: true, ..Registry::default() };
+    let address = silent.serve().await;
+    let node = Node::with(|config| config.coordinators.push(address)).await;
+    // Each heartbeat that is not answered takes two seconds; those that are go out every second.
+    wait_until(|| async { node.registry.beats.lock().len() >= silent.beats.lock().len() + 2 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ pub struct Node {
     pub node: StorageNode,
     pub registry: Registry,
     pub config: Config,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl Node {

@@ -1,6 +1,7 @@
 //! A storage node on another machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
@@ -12,8 +13,9 @@ use futures::Stream;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore};
 use crate::channel;
@@ -25,6 +27,10 @@ use crate::{ErrorKind, TableSchema, TabletId, TxnId, Version};
 /// Messages hold at most one record batch or a piece of a segment; both are far smaller.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
+/// Longest wait for a call that changes or lists tablets. A node whose disk is stuck answers pings and nothing else; whoever
+/// asked must be able to go on with other nodes. All these calls can be repeated.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
 /// Batches on their way to one storage node: enough to overlap encoding with the network, few enough to bound memory.
 const WRITE_QUEUE: usize = 4;
 
@@ -34,13 +40,14 @@ pub struct GrpcTabletStore {
     address: String,
     query: Option<QueryId>,
     channel: Channel,
+    answer_within: Duration,
 }
 
 impl GrpcTabletStore {
     /// A client of the node at `address` (`host:port`), connected by the first call.
     pub fn new(address: &str) -> Result<Self> {
         let channel = channel::connect(address).map_err(|e| invalid(address, &e))?;
-        Ok(Self { address: address.to_owned(), query: None, channel })
+        Ok(Self { address: address.to_owned(), query: None, channel, answer_within: ANSWER_WITHIN })
     }
 
     fn client(&self) -> StorageServiceClient<Channel> {
@@ -59,6 +66,24 @@ impl GrpcTabletStore {
 
     fn error(&self, status: Status) -> StoreError {
         from_status(&self.address, &status)
+    }
+
+    /// The answer to a call, within its time.
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = std::result::Result<Response<T>, Status>> + Send,
+    ) -> Result<T> {
+        match timeout(self.answer_within, call).await {
+            Ok(answer) => answer.map(Response::into_inner).map_err(|s| self.error(s)),
+            Err(_) => Err(StoreError {
+                kind: ErrorKind::Unavailable,
+                address: self.address.clone(),
+                message: format!(
+                    "it has not answered within {} s: look at its disk and its load, see SHOW STORAGE NODES",
+                    self.answer_within.as_secs()
+                ),
+            }),
+        }
     }
 }
 
@@ -90,13 +115,13 @@ fn ids(tablets: &[TabletId]) -> Vec<u64> {
 impl TabletStore for GrpcTabletStore {
     async fn create_tablets(&self, schema: &TableSchema, tablets: &[TabletId]) -> Result<()> {
         let request = wire::CreateTabletsRequest { schema: Some(schema.into()), tablet_ids: ids(tablets) };
-        self.client().create_tablets(request).await.map_err(|s| self.error(s))?;
+        self.answer(self.client().create_tablets(request)).await?;
         Ok(())
     }
 
     async fn drop_tablets(&self, tablets: &[TabletId]) -> Result<()> {
         let request = wire::DropTabletsRequest { tablet_ids: ids(tablets) };
-        self.client().drop_tablets(request).await.map_err(|s| self.error(s))?;
+        self.answer(self.client().drop_tablets(request)).await?;
         Ok(())
     }
 
@@ -130,13 +155,13 @@ impl TabletStore for GrpcTabletStore {
             })
             .collect();
         let request = wire::PublishRequest { txn_id: txn.get(), tablets };
-        self.client().publish(request).await.map_err(|s| self.error(s))?;
+        self.answer(self.client().publish(request)).await?;
         Ok(())
     }
 
     async fn abort(&self, txn: TxnId) -> Result<()> {
         let request = wire::AbortTransactionRequest { txn_id: txn.get() };
-        self.client().abort_transaction(request).await.map_err(|s| self.error(s))?;
+        self.answer(self.client().abort_transaction(request)).await?;
         Ok(())
     }
 
@@ -186,7 +211,12 @@ impl TabletStore for GrpcTabletStore {
 
     async fn tablets(&self) -> Result<Vec<TabletReport>> {
         let request = wire::ListTabletsRequest {};
-        Ok(self.client().list_tablets(request).await.map_err(|s| self.error(s))?.into_inner().tablets)
+        Ok(self.answer(self.client().list_tablets(request)).await?.tablets)
+    }
+
+    async fn pending(&self) -> Result<Vec<TxnId>> {
+        let pending = self.answer(self.client().list_pending(wire::ListPendingRequest {})).await?;
+        Ok(pending.txn_ids.into_iter().map(TxnId).collect())
     }
 }
 
@@ -297,6 +327,30 @@ impl RowsetWriter for GrpcRowsetWriter {
                 })
             }),
             None => Err(self.failure().await),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_takes_calls_and_never_answers_is_unavailable_by_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut store = GrpcTabletStore::new(&address).unwrap();
+        store.answer_within = Duration::from_millis(20);
+        for error in [
+            store.tablets().await.unwrap_err(),
+            store.drop_tablets(&[TabletId(1)]).await.unwrap_err(),
+            store.publish(TxnId(1), &[]).await.unwrap_err(),
+            store.abort(TxnId(1)).await.unwrap_err(),
+        ] {
+            assert_eq!((error.kind, &error.address), (ErrorKind::Unavailable, &address));
+            assert!(error.to_string().contains("has not answered"), "{error}");
         }
     }
 }

@@ -56,6 +56,12 @@ impl Coordinator {
         let tls = tls(&config).await?;
         let (listener, bound) = listen(config.listen).await?;
         let (flight_listener, flight_bound) = listen(config.flight).await?;
+        if is_open(&config.root_password, flight_bound) {
+            warn!(
+                flight = %flight_bound,
+                "`root_password` is empty and Flight SQL listens beyond this machine: whoever reaches it is root"
+            );
+        }
         let address = config.advertise.clone().unwrap_or_else(|| bound.to_string());
         let flight_address = config.flight_advertise.clone().unwrap_or_else(|| flight_bound.to_string());
 
@@ -81,10 +87,11 @@ impl Coordinator {
                 address: address.clone(),
                 flight_address: flight_address.clone(),
                 node_id: Some(NodeId(config.node_id)),
+                cluster_id: None,
             };
             async move {
                 name_cluster(&raft, &cancel).await;
-                if let Some(agent) = Agent::register(identity.clone(), vec![identity.address], &cancel).await {
+                if let Ok(Some(agent)) = Agent::register(identity.clone(), vec![identity.address], &cancel).await {
                     // Only this task sets it.
                     let _ = shared.incarnation.set(agent.incarnation().to_owned());
                     let running = || shared.processes.running() as u64;
@@ -191,6 +198,11 @@ async fn name_cluster(raft: &CatalogRaft, cancel: &CancellationToken) {
     }
 }
 
+/// Whether others than the users of this machine are let in without a password.
+const fn is_open(root_password: &str, flight: SocketAddr) -> bool {
+    root_password.is_empty() && !flight.ip().to_canonical().is_loopback()
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -266,4 +278,20 @@ async fn serve(listener: TcpListener, shared: &Shared, cancel: CancellationToken
             error!(%error, "the gRPC server stopped");
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_a_password_is_open_unless_it_listens_on_loopback() {
+        let open = |password, address: &str| is_open(password, address.parse().unwrap());
+        for inside in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!open("", inside), "{inside}");
+        }
+        for outside in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+            assert!(open("", outside) && !open("secret", outside), "{outside}");
+        }
+    }
 }

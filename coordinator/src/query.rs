@@ -1,5 +1,6 @@
 //! Queries: planning, running, running again when a compute node is lost, explaining.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, StringArray};
@@ -40,7 +41,7 @@ pub(crate) async fn planner(
     let cache = CacheConfig { memory_bytes: config.cache_memory_bytes, ..CacheConfig::default() };
     let scans = ScanContext::new(stores, cache).await.map_err(|e| Error::Engine(tarn_proto::error::chain(&e)))?;
     let spill = config.data.join("spill");
-    let disk = std::fs::create_dir_all(&spill).map_err(DataFusionError::from).and_then(|()| {
+    let disk = emptied(&spill).map_err(DataFusionError::from).and_then(|()| {
         DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![spill]))
             .with_max_temp_directory_size(config.spill_limit_bytes)
@@ -51,6 +52,14 @@ pub(crate) async fn planner(
     let memory_limit = usize::try_from(config.memory_limit_bytes).unwrap_or(usize::MAX);
     Planner::new(scans, workers, PlannerConfig { target_partitions, memory_limit, spill })
         .map_err(|e| Error::Engine(tarn_proto::error::chain(&e)))
+}
+
+/// Makes the directory, without what an earlier process left in it.
+fn emptied(directory: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(directory),
+    }
 }
 
 /// What a statement's queries are planned against.

@@ -274,7 +274,7 @@ def main():
                 if arguments.cold_runs:
                     entry["runs"]["cold"] = arguments.cold_runs
                     entry["cold"][engine] = measure_cold(engine, suite, data, store, arguments.cold_runs)
-            entry["wrong"] = compare(rows) if rows else entry["wrong"]
+            entry["wrong"] = compare(rows) if "duckdb" in rows else entry["wrong"]
             if "tarn" in arguments.engines:
                 if suite == "ssb" and arguments.runs:
                     entry["latency"] = latency(stores["tarn"], suite)

@@ -26,9 +26,6 @@ use crate::{Config, Error};
 /// Runs of a query whose compute nodes are lost before its first row went out.
 const ATTEMPTS: usize = 3;
 
-/// Memory that a query may hold in the coordinator unless `query_mem_limit` says otherwise, in bytes.
-const QUERY_MEMORY: u64 = 2 << 30;
-
 /// The column of `EXPLAIN`, named as StarRocks names it.
 const EXPLAIN_COLUMN: &str = "Explain String";
 
@@ -64,12 +61,11 @@ fn emptied(directory: &Path) -> std::io::Result<()> {
 
 /// What a statement's queries are planned against.
 pub(crate) fn planning(context: &SessionContext) -> QueryContext {
-    let limit = context.variables.query_mem_limit().unwrap_or(QUERY_MEMORY);
     QueryContext {
         catalog: context.catalog.clone(),
         database: context.database.clone(),
         query_id: context.query_id().to_owned(),
-        memory_limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        memory_limit: context.variables.query_mem_limit(),
         time_zone: context.variables.get("time_zone").unwrap_or("UTC").to_owned(),
         distributed: true,
         scan_bytes_per_task: context.variables.scan_bytes_per_task(),

@@ -76,8 +76,8 @@ pub struct QueryContext {
     pub database: Option<String>,
     /// Names the query everywhere.
     pub query_id: String,
-    /// Memory that its operators may hold on this node before they spill, in bytes.
-    pub memory_limit: usize,
+    /// Memory that its operators may hold on each node before they spill, in bytes; `None`: what the node has for all.
+    pub memory_limit: Option<u64>,
     /// The session's time zone, for `now()` and the like.
     pub time_zone: String,
     /// Whether compute nodes may take part.
@@ -248,7 +248,7 @@ impl Planning {
         if remote {
             let query = RemoteQuery {
                 query_id: self.context.query_id.clone(),
-                memory_limit_bytes: Some(self.context.memory_limit as u64),
+                memory_limit_bytes: self.context.memory_limit,
                 scan_bytes_per_task: self.context.scan_bytes_per_task,
                 collect_metrics: self.context.collect_metrics,
             };
@@ -264,8 +264,9 @@ impl Planning {
     /// What the plans of `state` run with: the query's own memory, and what the process's queries share.
     fn task(&self, state: &SessionState) -> Arc<TaskContext> {
         let shared = state.runtime_env();
+        let limit = self.context.memory_limit.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let runtime = RuntimeEnv {
-            memory_pool: query_pool(self.context.memory_limit, shared.memory_pool.clone()),
+            memory_pool: query_pool(limit, shared.memory_pool.clone()),
             disk_manager: shared.disk_manager.clone(),
             cache_manager: shared.cache_manager.clone(),
             object_store_registry: shared.object_store_registry.clone(),

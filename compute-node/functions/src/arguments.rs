@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, IntervalMonthDayNanoType, IntervalUnit, TimeUni
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::ColumnarValue;
+use tarn_proto::time::{FIRST_MICROS, LAST_MICROS};
 
 /// The type of `DATETIME`.
 pub(crate) const DATETIME: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -33,6 +34,11 @@ pub(crate) fn datetime_type(function: &str, argument: &DataType) -> Result<DataT
 pub(crate) fn micros(argument: &ColumnarValue, rows: usize) -> Result<PrimitiveArray<TimestampMicrosecondType>> {
     let array = cast(&argument.to_array(rows)?, &DATETIME)?;
     Ok(array.as_primitive::<TimestampMicrosecondType>().clone())
+}
+
+/// A time, or `None` if it lies outside the years that a DATETIME has.
+pub(crate) fn within_years(micros: i64) -> Option<i64> {
+    (FIRST_MICROS..=LAST_MICROS).contains(&micros).then_some(micros)
 }
 
 /// Months, days and microseconds.

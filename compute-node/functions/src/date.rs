@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use tarn_proto::time::{DAY_MICROS, TimeUnit, civil_from_days, date_trunc, days_from_civil};
 
-use crate::arguments::{DATETIME, INTERVAL, datetime_type, intervals, micros, result};
+use crate::arguments::{DATETIME, INTERVAL, datetime_type, intervals, micros, result, within_years};
 
 pub(crate) fn functions() -> Vec<ScalarUDF> {
     let mut functions = vec![
@@ -29,7 +29,7 @@ fn any() -> Signature {
     Signature::user_defined(Volatility::Immutable)
 }
 
-/// `date_add(dt, INTERVAL n unit)`: a DATETIME.
+/// `date_add(dt, INTERVAL n unit)`: a DATETIME, NULL if it lies before the year 0 or after 9999.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Add {
     name: &'static str,
@@ -67,8 +67,8 @@ impl ScalarUDFImpl for Add {
             .map(|(time, interval)| {
                 let (time, interval) = (time?, interval?);
                 let time = TimeUnit::Month.add(time, self.sign * interval.months);
-                let time = TimeUnit::Day.add(time, self.sign * interval.days);
-                Some(time.saturating_add(self.sign * interval.micros))
+                let time = TimeUnit::Day.add(time, interval.days.saturating_mul(self.sign));
+                within_years(time.saturating_add(self.sign * interval.micros))
             })
             .collect();
         result(sum, &args.args)

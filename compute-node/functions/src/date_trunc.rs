@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
-use crate::arguments::{DATETIME, datetime_type, micros, result};
+use crate::arguments::{DATETIME, datetime_type, micros, result, within_years};
 use crate::time::{TimeUnit, date_trunc_micros};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -57,7 +57,9 @@ impl ScalarUDFImpl for DateTrunc {
                 );
             }
         };
-        let times: PrimitiveArray<TimestampMicrosecondType> = micros(&args.args[1], args.number_rows)?.unary(truncate);
+        // The first week begins before the year 0.
+        let times: PrimitiveArray<TimestampMicrosecondType> =
+            micros(&args.args[1], args.number_rows)?.unary_opt(|time| within_years(truncate(time)));
         result(times, &args.args)
     }
 

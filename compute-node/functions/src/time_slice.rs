@@ -7,7 +7,7 @@ use datafusion::common::{ScalarValue, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
-use crate::arguments::{DATETIME, INTERVAL, Interval, datetime_type, intervals, micros, result};
+use crate::arguments::{DATETIME, INTERVAL, Interval, datetime_type, intervals, micros, result, within_years};
 use crate::time::{TimeUnit, time_slice_micros, unit_end};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -64,18 +64,21 @@ impl ScalarUDFImpl for TimeSlice {
             .map(|time| {
                 let time = time?;
                 let start = time_slice_micros(n, unit, time);
-                Some(if ceil { unit_end(n, unit, start) } else { start })
+                within_years(if ceil { unit_end(n, unit, start) } else { start })
             })
             .collect();
         result(slices, &args.args)
     }
 }
 
+/// Days of more than ten thousand years: more of them make the same slice.
+const MAX_DAYS: i64 = 10_000_000;
+
 /// The interval as a number of units.
 fn slice(interval: Interval) -> Result<(u32, TimeUnit)> {
     let (n, unit) = match interval {
         Interval { months, days: 0, micros: 0 } => (months, TimeUnit::Month),
-        Interval { months: 0, days, micros: 0 } => (days, TimeUnit::Day),
+        Interval { months: 0, days, micros: 0 } => (days.min(MAX_DAYS), TimeUnit::Day),
         Interval { months: 0, days: 0, micros } if micros % 1_000_000 == 0 => (micros / 1_000_000, TimeUnit::Second),
         _ => return exec_err!("`time_slice` needs an interval of one unit, a second or longer"),
     };

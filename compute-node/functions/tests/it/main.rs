@@ -10,7 +10,9 @@ async fn value(sql: &str) -> String {
     tarn_functions::register(&mut session).unwrap();
     let batches = session.sql(&format!("select {sql}")).await.unwrap().collect().await.unwrap();
     let options = arrow::util::display::FormatOptions::new().with_null("NULL");
-    arrow::util::display::ArrayFormatter::try_new(batches[0].column(0).as_ref(), &options).unwrap().value(0).to_string()
+    let column = batches[0].column(0);
+    let value = arrow::util::display::ArrayFormatter::try_new(column.as_ref(), &options).unwrap().value(0).to_string();
+    if value.is_empty() { "(empty)".to_owned() } else { value }
 }
 
 #[tokio::test]
@@ -46,6 +48,27 @@ async fn functions_give_what_starrocks_gives() {
         ("date_trunc('millisecond', '1969-12-31 23:59:59.999999')", "1969-12-31T23:59:59.999"),
         ("date_trunc('year', cast(null as date))", "NULL"),
         ("year(cast(null as date))", "NULL"),
+        ("date_trunc('week', arrow_cast(-62167219200000000, 'Timestamp(Microsecond, None)'))", "NULL"),
+        ("date_add(date '9999-12-31', interval '1 day')", "NULL"),
+        ("date_add(date '9999-12-31', 9223372036854775807)", "NULL"),
+        ("date_sub(date '9999-12-31', -9223372036854775808)", "NULL"),
+        ("date_sub(date '0001-01-01', interval '2 years')", "NULL"),
+        ("time_slice(date '9999-12-31', interval '1 year', 'ceil')", "NULL"),
+        ("time_slice(date '2024-01-01', interval '2000000000 days')", "0001-01-01T00:00:00"),
+        ("date_format(date '2024-03-01', '%Y/%c/%D %T')", "2024/3/1st 00:00:00"),
+        ("date_format(cast(null as date), '%Y')", "NULL"),
+        ("date_format(date '2024-03-01', null)", "NULL"),
+        ("datetime_to_text(timestamp '2024-03-01 10:00:00')", "2024-03-01 10:00:00"),
+        ("datetime_to_text(timestamp '2024-03-01 10:00:00.5')", "2024-03-01 10:00:00.500000"),
+        ("text_to_datetime('2024-3-1 1:2')", "2024-03-01T01:02:00"),
+        ("text_to_date('20240301103000')", "2024-03-01"),
+        ("text_to_date('soon')", "NULL"),
+        ("left('abc', -1)", "(empty)"),
+        ("left('abc', 2)", "ab"),
+        ("right('abc', -1)", "(empty)"),
+        ("right('abc', 0)", "(empty)"),
+        ("right('abc', 2)", "bc"),
+        ("right('abc', 5)", "abc"),
         ("str_to_date('21,5,2013', '%d,%m,%Y')", "2013-05-21T00:00:00"),
         ("ifnull(null, 5)", "5"),
         ("version()", "8.0.33"),

@@ -70,8 +70,9 @@ pub enum Operation {
         cluster_id: String,
     },
     /// Answers `Node`. A node that is registered under the id it asks for keeps it, also at a new address. Else it gets
-    /// the id that its address and role had, the id asked for if it is free, or a new one. Coordinators always get the id
-    /// they ask for; ids up to [`MAX_COORDINATOR_ID`] are theirs alone.
+    /// the id that its address and role had (unless tablets are registered under that), the id asked for if it is free, or
+    /// a new one. Coordinators always get the id they ask for; ids up to [`MAX_COORDINATOR_ID`] are theirs alone. Another
+    /// node that was registered at the address has none from then on.
     RegisterNode {
         role: Role,
         address: String,
@@ -106,15 +107,25 @@ pub enum Operation {
         if_not_exists: bool,
         placement: Placement,
     },
+    /// With `only`, another table of this name counts as none: what drops a table that it made itself must not hit one
+    /// that somebody has put in its place.
     DropTable {
         database: DatabaseId,
         name: String,
         if_exists: bool,
+        only: Option<TableId>,
     },
     RenameTable {
         database: DatabaseId,
         name: String,
         new_name: String,
+    },
+    /// Gives `new` the name `name` in its database, and drops `old`, which has it, at once. Refused when another table or
+    /// view has the name. Idempotent.
+    ReplaceTable {
+        old: Option<TableId>,
+        new: TableId,
+        name: String,
     },
     /// Replaces the named partitions (all, if none is named) by empty ones with new tablets.
     TruncateTable {
@@ -179,9 +190,11 @@ pub enum Operation {
         txn: TxnId,
         reason: String,
     },
-    /// Aborts transactions past their time and forgets finished ones older than the retention.
+    /// Aborts transactions past their time and forgets finished ones older than the retention of their label: nobody
+    /// repeats a generated one for long.
     ExpireTransactions {
         label_retention_ms: u64,
+        generated_retention_ms: u64,
     },
     /// Forgets dropped tablets whose files are gone.
     ForgetTablets {

@@ -3,7 +3,7 @@
 //! ```text
 //!  cluster      InitializeCluster, RegisterNode, SetDraining, RemoveNode, ForgetTablets
 //!  database     CreateDatabase, DropDatabase, RenameDatabase
-//!  table        CreateTable, DropTable, RenameTable, TruncateTable
+//!  table        CreateTable, DropTable, RenameTable, ReplaceTable, TruncateTable
 //!  table_spec   what a table to be created must satisfy
 //!  partition    AddPartitions, DropPartition, RenamePartition
 //!  bounds       which partitions overlap
@@ -81,8 +81,11 @@ impl Catalog {
             Operation::CreateTable { database, table, if_not_exists, placement } => {
                 self.create_table(*database, table, *if_not_exists, placement, now_ms)
             }
-            Operation::DropTable { database, name, if_exists } => self.drop_table(*database, name, *if_exists),
+            Operation::DropTable { database, name, if_exists, only } => {
+                self.drop_table(*database, name, *if_exists, *only)
+            }
             Operation::RenameTable { database, name, new_name } => self.rename_table(*database, name, new_name),
+            Operation::ReplaceTable { old, new, name } => self.replace_table(*old, *new, name),
             Operation::TruncateTable { table, partitions, placement } => {
                 self.truncate_table(*table, partitions, placement, now_ms)
             }
@@ -99,8 +102,8 @@ impl Catalog {
             Operation::CommitTransaction { txn, writes } => self.commit_transaction(*txn, writes, now_ms),
             Operation::MakeVisible { txn } => self.make_visible(*txn, now_ms),
             Operation::AbortTransaction { txn, reason } => self.abort_transaction(*txn, reason, now_ms),
-            Operation::ExpireTransactions { label_retention_ms } => {
-                Ok(self.expire_transactions(*label_retention_ms, now_ms))
+            Operation::ExpireTransactions { label_retention_ms, generated_retention_ms } => {
+                Ok(self.expire_transactions(*label_retention_ms, *generated_retention_ms, now_ms))
             }
         }
     }

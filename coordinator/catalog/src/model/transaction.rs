@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tarn_proto::{DatabaseId, NodeId, PartitionId, RowsetId, TableId, TabletId, TxnId, Version};
 
+/// How the labels begin that Tarn gives to loads without one; a UUID follows.
+pub const GENERATED_LABEL: &str = "insert_";
+
 /// What a load wrote to one tablet, durable on its storage node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TabletWrite {
@@ -29,7 +32,7 @@ pub struct Transaction {
     pub label: String,
     /// The table it loads.
     pub table: TableId,
-    /// The coordinator that runs it, and the start of that process it belongs to.
+    /// The coordinator that runs it, and the start of that process it belongs to, with what tells its attempts apart.
     pub owner: (NodeId, String),
     /// When it began, in milliseconds since 1970.
     pub began_ms: u64,
@@ -37,6 +40,16 @@ pub struct Transaction {
     pub expires_ms: u64,
     /// Where it is.
     pub state: TransactionState,
+}
+
+impl Transaction {
+    /// Whether its label was not the client's, who can only repeat it after an error that named it.
+    pub fn has_generated_label(&self) -> bool {
+        let dashes = [8, 13, 18, 23];
+        let uuid = |(at, byte): (usize, u8)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+        let rest = self.label.strip_prefix(GENERATED_LABEL);
+        rest.is_some_and(|rest| rest.len() == 36 && rest.bytes().enumerate().all(uuid))
+    }
 }
 
 /// Where a transaction is.

@@ -67,16 +67,26 @@ impl Catalog {
         for spec in specs {
             let bounds = layout.check_new(spec)?;
             let buckets = table.distribution.buckets;
-            let partition = self.new_partition(table.id, &spec.name, bounds, buckets, &mut dealer, now_ms);
+            let partition = self.new_partition(table.id, &spec.name, bounds, buckets, &mut dealer, now_ms)?;
             layout.insert(&partition);
             partitions.insert(partition.id, Arc::new(partition));
         }
         Ok(partitions)
     }
 
-    pub(super) fn drop_table(&mut self, database: DatabaseId, name: &str, if_exists: bool) -> Outcome {
+    pub(super) fn drop_table(
+        &mut self,
+        database: DatabaseId,
+        name: &str,
+        if_exists: bool,
+        only: Option<TableId>,
+    ) -> Outcome {
         self.existing_database(database)?;
-        match self.table(database, name) {
+        let named = match (self.relation(database, name), only) {
+            (Some(relation), Some(only)) if relation.id() != only => Err(Error::UnknownTable(name.to_owned())),
+            _ => self.table(database, name),
+        };
+        match named {
             Ok(table) => self.drop_relation(table.id),
             Err(Error::UnknownTable(_)) if if_exists => {}
             Err(error) => return Err(error),
@@ -86,9 +96,33 @@ impl Catalog {
 
     pub(super) fn rename_table(&mut self, database: DatabaseId, name: &str, new_name: &str) -> Outcome {
         self.existing_database(database)?;
-        let mut table = Table::clone(&*self.table(database, name)?);
+        let table = self.table(database, name)?;
         self.check_relation_name_is_free(database, new_name)?;
-        self.relation_names.remove(&(database, Arc::from(name)));
+        self.give_name(&table, new_name);
+        Ok(Response::Done)
+    }
+
+    pub(super) fn replace_table(&mut self, old: Option<TableId>, new: TableId, name: &str) -> Outcome {
+        let table = self.existing_table(new)?;
+        match self.relation(table.database, name) {
+            Some(named) if named.id() == new => return Ok(Response::Done),
+            Some(Relation::View(view)) => return Err(Error::IsView(view.name.clone())),
+            Some(Relation::Table(named)) if Some(named.id) == old => {
+                let named = named.id;
+                self.drop_relation(named);
+            }
+            // Also when `old` has gone meanwhile: then the name is free, which is checked now.
+            _ => {}
+        }
+        self.check_relation_name_is_free(table.database, name)?;
+        self.give_name(&table, name);
+        Ok(Response::Done)
+    }
+
+    /// Renames a table to a name that is free.
+    fn give_name(&mut self, table: &Table, new_name: &str) {
+        let mut table = table.clone();
+        self.relation_names.remove(&(table.database, Arc::from(table.name.as_str())));
         if table.partitioning == Partitioning::None {
             // The one partition is named as the table.
             for partition in table.partitions.clone().values().filter(|p| p.name == table.name) {
@@ -97,8 +131,7 @@ impl Catalog {
             }
         }
         table.name = new_name.to_owned();
-        self.insert_relation(database, Relation::Table(Arc::new(table)));
-        Ok(Response::Done)
+        self.insert_relation(table.database, Relation::Table(Arc::new(table)));
     }
 
     pub(super) fn truncate_table(
@@ -123,7 +156,7 @@ impl Catalog {
             let Some(old) = table.partitions.get(&id) else { continue };
             // A new id: versions of a partition never go back, and what is still being loaded is for the old one.
             let buckets = old.tablets.len() as u32;
-            let new = self.new_partition(table.id, &old.name, old.bounds.clone(), buckets, &mut dealer, now_ms);
+            let new = self.new_partition(table.id, &old.name, old.bounds.clone(), buckets, &mut dealer, now_ms)?;
             self.drop_tablets(old);
             let partitions = &mut self.table_mut(table.id)?.partitions;
             partitions.remove(&id);

@@ -19,6 +19,9 @@ use crate::{Catalog, Error, Partition, Relation, TabletWrite, Transaction, Trans
 /// The reason of transactions that [`Catalog::expire_transactions`] aborts.
 const TIMED_OUT: &str = "timed out before it was committed";
 
+/// Longest label in characters, as in StarRocks: labels are kept for days.
+const MAX_LABEL: usize = 128;
+
 impl Catalog {
     pub(super) fn begin_transaction(
         &mut self,
@@ -31,6 +34,12 @@ impl Catalog {
     ) -> Outcome {
         self.existing_database(database)?;
         check_name("label", label)?;
+        let characters = label.chars().count();
+        if characters > MAX_LABEL {
+            return Err(Error::Invalid(format!(
+                "the label has {characters} characters, at most {MAX_LABEL} are allowed"
+            )));
+        }
         // Before the table: a load that was done is answered as done also when its table is gone since.
         if let Some(earlier) = self.transaction_by_label(database, label)
             && !matches!(earlier.state, TransactionState::Aborted { .. })
@@ -143,7 +152,12 @@ impl Catalog {
         }
     }
 
-    pub(super) fn expire_transactions(&mut self, label_retention_ms: u64, now_ms: u64) -> Response {
+    pub(super) fn expire_transactions(
+        &mut self,
+        label_retention_ms: u64,
+        generated_retention_ms: u64,
+        now_ms: u64,
+    ) -> Response {
         let all: Vec<Arc<Transaction>> = self.transactions.values().cloned().collect();
         for transaction in all {
             let ended_ms = match transaction.state {
@@ -156,7 +170,9 @@ impl Catalog {
                 TransactionState::Visible { visible_ms, .. } => visible_ms,
                 TransactionState::Aborted { aborted_ms, .. } => aborted_ms,
             };
-            if now_ms.saturating_sub(ended_ms) > label_retention_ms {
+            let retention_ms =
+                if transaction.has_generated_label() { generated_retention_ms } else { label_retention_ms };
+            if now_ms.saturating_sub(ended_ms) > retention_ms {
                 self.transactions.remove(&transaction.id);
                 let label = (transaction.database, Arc::from(transaction.label.as_str()));
                 // The label of an aborted load may have been used anew.

@@ -66,6 +66,22 @@ fn command() -> Command {
     }
 }
 
+/// Commands that name a table by its id because its name may be another's by then, and the two retentions of labels.
+fn more_commands() -> [Command; 3] {
+    let name = "t".to_owned();
+    [
+        Operation::DropTable {
+            database: DatabaseId(1004),
+            name: name.clone(),
+            if_exists: true,
+            only: Some(TableId(1005)),
+        },
+        Operation::ReplaceTable { old: Some(TableId(1005)), new: TableId(1010), name },
+        Operation::ExpireTransactions { label_retention_ms: 259_200_000, generated_retention_ms: 900_000 },
+    ]
+    .map(|operation| Command { request_id: 7, operation })
+}
+
 fn response() -> Response {
     Response::LabelUsed {
         txn: TxnId(70_000),
@@ -102,6 +118,16 @@ fn a_command_has_its_frozen_bytes() {
     let frozen = include_str!("frozen/command.hex");
     assert_eq!(hex(&command().encode()), frozen);
     assert_eq!(Command::decode(&unhex(frozen)).unwrap(), command());
+}
+
+#[test]
+fn commands_about_tables_that_were_replaced_have_their_frozen_bytes() {
+    let frozen = include_str!("frozen/more_commands.hex");
+    let all: String = more_commands().iter().map(|command| hex(&command.encode())).collect();
+    assert_eq!(all, frozen);
+    for command in more_commands() {
+        assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ struct Step {
 }
 
 fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (0u8..48, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
+    let step = (0u8..50, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
         kind,
         pick,
         flag,
@@ -117,7 +117,12 @@ impl Step {
                 let placement = self.placement(catalog);
                 Operation::CreateTable { database, table: Box::new(table), if_not_exists: flag, placement }
             }
-            14 => Operation::DropTable { database, name: name("t", b, 5), if_exists: flag },
+            14 => Operation::DropTable {
+                database,
+                name: name("t", b, 5),
+                if_exists: flag,
+                only: (d < 64).then(|| self.table(catalog)),
+            },
             15 => Operation::RenameTable { database, name: name("t", b, 5), new_name: name("t", c, 6) },
             16 => {
                 let table = self.table(catalog);
@@ -186,7 +191,19 @@ impl Step {
                 }
             }
             45 => Operation::AbortTransaction { txn: self.open_txn(catalog), reason: name("reason", a, 3) },
-            46 => Operation::ExpireTransactions { label_retention_ms: u64::from(a) * 40 },
+            46 => Operation::ExpireTransactions {
+                label_retention_ms: u64::from(a) * 40,
+                generated_retention_ms: u64::from(b),
+            },
+            47 | 48 => {
+                let old = pick(catalog.relations.keys().copied(), c, TableId(0));
+                let name = if d < 192 {
+                    catalog.relations.get(&old).map_or("t0", Relation::name).to_owned()
+                } else {
+                    name("t", d, 6)
+                };
+                Operation::ReplaceTable { old: (a > 16).then_some(old), new: self.table(catalog), name }
+            }
             _ => Operation::ForgetTablets {
                 tablets: catalog.dropped_tablets.keys().take(c as usize % 4).copied().collect(),
             },

@@ -89,7 +89,7 @@ pub fn create(database: DatabaseId, table: TableSpec) -> Operation {
 }
 
 pub fn drop_table(database: DatabaseId, name: &str) -> Operation {
-    Operation::DropTable { database, name: name.to_owned(), if_exists: false }
+    Operation::DropTable { database, name: name.to_owned(), if_exists: false, only: None }
 }
 
 pub fn create_view(database: DatabaseId, name: &str, query: &str, or_replace: bool) -> Operation {

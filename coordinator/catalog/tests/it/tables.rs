@@ -128,6 +128,53 @@ fn dropping_a_database_drops_what_is_in_it() {
 }
 
 #[test]
+fn a_table_takes_the_place_of_another_at_once() {
+    let (mut tested, database) = Tested::new();
+    let old = tested.create(database, whole("t"));
+    let new = tested.create(database, whole("beside"));
+    let replace = |old, new| Operation::ReplaceTable { old, new, name: "t".to_owned() };
+    let named = |tested: &Tested, name| tested.catalog.relation(database, name).map(Relation::id);
+    assert_eq!(tested.refuse(replace(None, new)), Error::RelationExists("t".to_owned()));
+    assert_eq!(tested.refuse(replace(Some(new), new)), Error::RelationExists("t".to_owned()));
+    assert_eq!(tested.refuse(replace(Some(old), TableId(7))), Error::TableGone(TableId(7)));
+    assert_eq!((named(&tested, "t"), named(&tested, "beside")), (Some(old), Some(new)));
+
+    assert_eq!(tested.run(replace(Some(old), new)), Response::Done);
+    assert_eq!((named(&tested, "t"), named(&tested, "beside")), (Some(new), None));
+    assert_eq!(tested.partition(new, "t").name, "t");
+    assert_eq!(tested.catalog.dropped_tablets.len(), 2, "the old one's");
+    // Its answer was lost.
+    assert_eq!(tested.run(replace(Some(old), new)), Response::Done);
+    assert_eq!(tested.catalog.dropped_tablets.len(), 2);
+
+    // Somebody has put another table there meanwhile: it stays, and so does the one beside.
+    let third = tested.create(database, whole("beside"));
+    assert_eq!(tested.refuse(replace(Some(old), third)), Error::RelationExists("t".to_owned()));
+    // Or has dropped it: the place is free.
+    tested.run(drop_table(database, "t"));
+    assert_eq!(tested.run(replace(Some(new), third)), Response::Done);
+    assert_eq!(named(&tested, "t"), Some(third));
+    let view = create_view(database, "v", "SELECT 1", false);
+    tested.run(view);
+    let over_view = Operation::ReplaceTable { old: None, new: third, name: "v".to_owned() };
+    assert_eq!(tested.refuse(over_view), Error::IsView("v".to_owned()));
+}
+
+#[test]
+fn a_drop_of_one_table_spares_another_of_its_name() {
+    let (mut tested, database) = Tested::new();
+    let first = tested.create(database, whole("t"));
+    let drop = |only, if_exists| Operation::DropTable { database, name: "t".to_owned(), if_exists, only: Some(only) };
+    tested.run(rename(database, "t", "u"));
+    let second = tested.create(database, whole("t"));
+    assert_eq!(tested.refuse(drop(first, false)), Error::UnknownTable("t".to_owned()));
+    assert_eq!(tested.run(drop(first, true)), Response::Done);
+    assert!([first, second].iter().all(|id| tested.catalog.table_by_id(*id).is_some()));
+    assert_eq!(tested.run(drop(second, false)), Response::Done);
+    assert!(tested.catalog.table_by_id(second).is_none());
+}
+
+#[test]
 fn renaming_keeps_ids() {
     let (mut tested, database) = Tested::new();
     let table = tested.create(database, whole("t"));

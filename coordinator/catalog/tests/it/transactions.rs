@@ -28,7 +28,7 @@ fn commit(txn: TxnId, writes: Vec<TabletWrite>) -> Operation {
 }
 
 fn expire(label_retention_ms: u64) -> Operation {
-    Operation::ExpireTransactions { label_retention_ms }
+    Operation::ExpireTransactions { label_retention_ms, generated_retention_ms: 50 }
 }
 
 fn drop_partition(table: TableId, name: &str) -> Operation {
@@ -195,6 +195,28 @@ fn a_committed_load_is_finished_without_the_partitions_that_are_gone() {
     tested.run(drop_table(database, "t"));
     assert_eq!(tested.run(visible(b)), Response::Done);
     assert!(matches!(tested.catalog.transaction(b).unwrap().state, TransactionState::Visible { rows: 20, .. }));
+}
+
+#[test]
+fn a_label_is_not_endless() {
+    let (mut tested, database, table, _) = two_days();
+    tested.begin(database, &"ä".repeat(128), table);
+    assert!(matches!(tested.refuse(begin(database, &"a".repeat(129), table)), Error::Invalid(_)));
+}
+
+#[test]
+fn a_generated_label_is_forgotten_sooner() {
+    let (mut tested, database, table, _) = two_days();
+    let generated = "insert_0189e2a3-7c41-7bb1-9d6e-0123456789ab";
+    let labels = [generated, "insert_of_may", "insert_0189e2a3-7c41-7bb1-9d6e-0123456789ag"];
+    let all = labels.map(|label| tested.begin(database, label, table));
+    for txn in all {
+        tested.run(abort(txn));
+    }
+    tested.now_ms = 51;
+    tested.run(expire(100));
+    let left: Vec<_> = tested.catalog.transactions.keys().copied().collect();
+    assert_eq!(left, all[1..], "50 ms for a generated label, 100 ms for a client's");
 }
 
 #[test]

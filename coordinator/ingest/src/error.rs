@@ -4,6 +4,7 @@ use tarn_proto::storage::StoreError;
 use tarn_proto::{ErrorKind, NodeId, TableId, TxnId};
 
 use crate::catalog::ProposeError;
+use crate::load::GENERATED_LABEL_RETENTION;
 
 /// A failed load. Nothing of it is visible, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +67,23 @@ pub enum Error {
     /// Arrow kernels failed on well-typed input.
     #[error("cannot process rows")]
     Arrow(#[from] arrow::error::ArrowError),
-    /// It is committed and will become visible, but not within the wait.
-    #[error("transaction {txn} is committed but not visible yet: a storage node is slow or away; do not load it again")]
-    NotVisibleYet {
+    /// The commit did not go through, and never will.
+    #[error("transaction {txn} could not be committed in time and was given up: nothing of it stays, repeat the load")]
+    NotCommitted {
         /// The transaction.
         txn: TxnId,
+    },
+    /// Neither the commit nor the abort after it was answered: either may have happened.
+    #[error(
+        "the catalog's leader does not answer, so it is not known whether the load was committed; to find out without \
+         loading twice, repeat it under its label `{label}`{}",
+        within(*generated)
+    )]
+    Unclear {
+        /// The label.
+        label: String,
+        /// Whether the label was made for the load, and is forgotten soon.
+        generated: bool,
     },
     /// The catalog answered something that does not belong to the request.
     #[error("unexpected answer of the catalog to {0}")]
@@ -87,7 +100,16 @@ impl Error {
             Self::Source(_, kind) => *kind,
             Self::TableGone(_) => ErrorKind::NotFound,
             Self::UnknownNode(_) | Self::Arrow(_) | Self::UnexpectedAnswer(_) => ErrorKind::Internal,
-            Self::LabelInUse { .. } | Self::NotVisibleYet { .. } => ErrorKind::Unavailable,
+            Self::LabelInUse { .. } | Self::NotCommitted { .. } => ErrorKind::Unavailable,
+            // Not to be repeated as it is: without a label that would load it twice.
+            Self::Unclear { .. } => ErrorKind::Cancelled,
         }
+    }
+}
+
+fn within(generated: bool) -> String {
+    match generated {
+        true => format!(" (WITH LABEL) within {} minutes", GENERATED_LABEL_RETENTION.as_secs() / 60),
+        false => String::new(),
     }
 }

@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tarn_catalog::{Operation, Response, TransactionState};
+use tarn_catalog::{GENERATED_LABEL, Operation, Response, TransactionState};
 use tarn_proto::storage::StorePool;
 use tarn_proto::task::spawn;
 use tarn_proto::{DatabaseId, NodeId, TableId, TxnId};
 use tokio::runtime::Handle;
 
+use crate::catalog::ProposeError;
 use crate::{CatalogClient, Error, TabletSink, metrics};
 
 /// How often a load that was left is aborted again while the catalog cannot be reached, and how long between: long enough
 /// for an operator to bring coordinators back, after which the transaction's own time ends it.
 const ABORT_ATTEMPTS: usize = 100;
 const ABORT_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a label that was made for a load is remembered: long enough to repeat a load whose error has named it.
+pub const GENERATED_LABEL_RETENTION: Duration = Duration::from_secs(15 * 60);
 
 /// What became of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub struct Outcome {
     pub label: String,
     /// `VISIBLE` or `COMMITTED`; for a repeated label, where the first load is.
     pub status: &'static str,
-    /// Rows loaded; 0 for a repeated label whose load is not visible.
+    /// Rows loaded.
     pub rows: u64,
     /// The label had been used before: nothing was loaded now.
     pub repeated: bool,
@@ -47,12 +51,18 @@ pub struct Request {
     pub timeout: Duration,
 }
 
+/// The start of the process that a transaction's owner names; behind it stands which attempt to begin it was.
+pub fn process_of(owner: &str) -> &str {
+    owner.rsplit_once('/').map_or(owner, |(process, _)| process)
+}
+
 /// A begun load: write to its [`Load::sink`], then [`Load::commit`] or [`Load::abort`]. Dropping it aborts it in the
 /// background, so that its label is free again.
 pub struct Load {
     catalog: Arc<dyn CatalogClient>,
     txn: TxnId,
     label: String,
+    generated: bool,
     sink: Arc<TabletSink>,
     /// Whether the catalog knows its outcome.
     ended: AtomicBool,
@@ -66,27 +76,55 @@ pub enum Begun {
     Repeated(Outcome),
 }
 
+/// Where a transaction is after its abort was asked for.
+enum End {
+    Aborted,
+    /// Committed before: it stays, and becomes visible.
+    Committed,
+    Unknown,
+}
+
 impl Load {
     /// Takes the label. A label whose load was aborted may be used again; one whose load still runs is
     /// [`Error::LabelInUse`].
     pub async fn begin(catalog: Arc<dyn CatalogClient>, stores: StorePool, request: Request) -> Result<Begun, Error> {
-        let label = request.label.unwrap_or_else(|| format!("insert_{}", uuid::Uuid::new_v4()));
+        // In a task of its own: when the caller goes away meanwhile, what begins all the same is dropped there, and so
+        // aborted, instead of holding its label until its time is over.
+        let begun = spawn("load-begin", Self::take_label(catalog, stores, request)).await;
+        begun.unwrap_or(Err(Error::UnexpectedAnswer("BeginTransaction")))
+    }
+
+    async fn take_label(catalog: Arc<dyn CatalogClient>, stores: StorePool, request: Request) -> Result<Begun, Error> {
+        let generated = request.label.is_none();
+        let label = request.label.unwrap_or_else(|| format!("{GENERATED_LABEL}{}", uuid::Uuid::new_v4()));
+        let (node, process) = request.owner;
+        let owner = (node, format!("{process}/{}", uuid::Uuid::new_v4()));
         let operation = Operation::BeginTransaction {
             database: request.database,
             label: label.clone(),
             table: request.table,
-            owner: request.owner,
+            owner: owner.clone(),
             timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
         };
-        match catalog.propose(operation).await? {
+        let answer = catalog.propose(operation.clone()).await.inspect_err(|error| {
+            if error.kind.is_retryable() {
+                spawn("load-begin-abort", end_unanswered(catalog.clone(), operation, owner));
+            }
+        });
+        match answer? {
             Response::Begun(txn) => {
                 let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, txn));
-                Ok(Begun::New(Box::new(Self { catalog, txn, label, sink, ended: AtomicBool::new(false) })))
+                let ended = AtomicBool::new(false);
+                Ok(Begun::New(Box::new(Self { catalog, txn, label, generated, sink, ended })))
             }
             // It may still fail, so this is no outcome to answer with.
             Response::LabelUsed { txn, state: TransactionState::Prepare } => Err(Error::LabelInUse { label, txn }),
             Response::LabelUsed { txn, state } => {
-                let rows = if let TransactionState::Visible { rows, .. } = state { rows } else { 0 };
+                let rows = match &state {
+                    TransactionState::Visible { rows, .. } => *rows,
+                    TransactionState::Committed { writes, .. } => writes.iter().map(|w| w.rows).sum(),
+                    TransactionState::Prepare | TransactionState::Aborted { .. } => 0,
+                };
                 Ok(Begun::Repeated(Outcome { txn, label, status: state.name(), rows, repeated: true }))
             }
             _ => Err(Error::UnexpectedAnswer("BeginTransaction")),
@@ -103,9 +141,8 @@ impl Load {
         &self.sink
     }
 
-    /// Commits what was written and waits up to `wait` for it to be visible. After an error nothing of the load is or
-    /// will be visible, except [`Error::NotVisibleYet`], which says so. When the commit's own outcome cannot be learnt
-    /// (the leader went away), the label tells it: repeat the load under the same label.
+    /// Commits what was written and waits up to `wait` for it to be visible; what is not by then is `COMMITTED`, and will
+    /// be. After an error nothing of the load is or will be visible, except [`Error::Unclear`], when nobody can tell.
     pub async fn commit(self: Box<Self>, wait: Duration) -> Result<Outcome, Error> {
         let (rows, writes) = match self.sink.finish().await {
             Ok(finished) => finished,
@@ -116,12 +153,7 @@ impl Load {
         };
         let mut changes = self.catalog.changes();
         if let Err(error) = self.catalog.propose(Operation::CommitTransaction { txn: self.txn, writes }).await {
-            // A refusal is final. After a lost answer the commit may have gone through: what was written must stay until
-            // the catalog, asked again when this is dropped, has said which.
-            if !error.kind.is_retryable() {
-                self.abort(&error.to_string()).await;
-            }
-            return Err(error.into());
+            self.settle(error).await?;
         }
         self.ended.store(true, Ordering::Relaxed);
         let visible = tokio::time::timeout(wait, async {
@@ -141,14 +173,28 @@ impl Load {
                 }
             }
         });
-        match visible.await {
-            Ok(true) => {
-                metrics::loaded("visible", rows);
-                Ok(Outcome { txn: self.txn, label: self.label.clone(), status: "VISIBLE", rows, repeated: false })
+        let (status, counted) = match visible.await {
+            Ok(true) => ("VISIBLE", "visible"),
+            _ => ("COMMITTED", "committed"),
+        };
+        metrics::loaded(counted, rows);
+        Ok(Outcome { txn: self.txn, label: self.label.clone(), status, rows, repeated: false })
+    }
+
+    /// What became of a commit that was answered with `error`: nothing more is said if it went through. A lost answer
+    /// leaves that open, and the abort finds out: it is refused after a commit, and after it no commit goes through.
+    async fn settle(&self, error: ProposeError) -> Result<(), Error> {
+        match self.end(&error.message).await {
+            End::Committed => Ok(()),
+            End::Aborted => {
+                metrics::loaded("aborted", 0);
+                tracing::warn!(txn = %self.txn, %error, "a load was not committed");
+                // Refused, or not arrived.
+                Err(if error.kind.is_retryable() { Error::NotCommitted { txn: self.txn } } else { error.into() })
             }
-            _ => {
-                metrics::loaded("committed", rows);
-                Err(Error::NotVisibleYet { txn: self.txn })
+            End::Unknown => {
+                tracing::warn!(txn = %self.txn, %error, "whether a load is committed is not known");
+                Err(Error::Unclear { label: self.label.clone(), generated: self.generated })
             }
         }
     }
@@ -156,14 +202,29 @@ impl Load {
     /// Gives the load up; nothing of it stays. While the catalog cannot be reached this is tried again in the background.
     pub async fn abort(&self, reason: &str) {
         metrics::loaded("aborted", 0);
+        self.sink.stop().await;
+        self.end(reason).await;
+    }
+
+    /// Aborts the transaction, and forgets its rows once the catalog says that it is.
+    async fn end(&self, reason: &str) -> End {
         let operation = Operation::AbortTransaction { txn: self.txn, reason: reason.to_owned() };
-        match self.catalog.propose(operation).await {
-            Err(error) if error.kind.is_retryable() => {
+        let answer = self.catalog.propose(operation).await;
+        let end = match (&answer, self.catalog.catalog().transactions.get(&self.txn).map(|t| &t.state)) {
+            (Ok(_), _) | (Err(_), Some(TransactionState::Aborted { .. })) => End::Aborted,
+            (Err(_), Some(TransactionState::Committed { .. } | TransactionState::Visible { .. })) => End::Committed,
+            (Err(_), Some(TransactionState::Prepare) | None) => End::Unknown,
+        };
+        match answer {
+            Err(error) if error.kind.is_retryable() && matches!(end, End::Unknown) => {
                 tracing::warn!(txn = %self.txn, %error, "cannot abort now; the transaction is aborted later");
             }
             _ => self.ended.store(true, Ordering::Relaxed),
         }
-        self.sink.abort().await;
+        if matches!(end, End::Aborted) {
+            self.sink.forget().await;
+        }
+        end
     }
 }
 
@@ -171,20 +232,48 @@ impl Drop for Load {
     fn drop(&mut self) {
         // Without a runtime the process is stopping: its loads are orphans then, which the leader ends.
         if !self.ended.load(Ordering::Relaxed) && Handle::try_current().is_ok() {
-            spawn("load-abort", abort_later(self.catalog.clone(), self.txn));
+            spawn("load-abort", abort_later(self.catalog.clone(), self.txn, Some(self.sink.clone())));
         }
     }
 }
 
 /// Aborts a transaction as soon as the catalog can be reached.
-async fn abort_later(catalog: Arc<dyn CatalogClient>, txn: TxnId) {
+async fn abort_later(catalog: Arc<dyn CatalogClient>, txn: TxnId, sink: Option<Arc<TabletSink>>) {
+    if let Some(sink) = &sink {
+        sink.stop().await;
+    }
     for _ in 0..ABORT_ATTEMPTS {
         let reason = "its client or the catalog's leader went away".to_owned();
         match catalog.propose(Operation::AbortTransaction { txn, reason }).await {
             Err(error) if error.kind.is_retryable() => tokio::time::sleep(ABORT_EVERY).await,
-            // Refused if it was committed after all.
-            _ => return,
+            // Refused if it was committed after all: then its rows stay.
+            Err(_) => return,
+            Ok(_) => {
+                if let Some(sink) = sink {
+                    sink.forget().await;
+                }
+                return;
+            }
         }
     }
     tracing::warn!(%txn, "cannot abort a load that was left; it ends when its time is over");
+}
+
+/// Aborts the transaction that `begin` has left if only its answer was lost. Asking again tells: the label is free, or its
+/// transaction is of `owner`, which no other attempt has.
+async fn end_unanswered(catalog: Arc<dyn CatalogClient>, begin: Operation, owner: (NodeId, String)) {
+    for _ in 0..ABORT_ATTEMPTS {
+        match catalog.propose(begin.clone()).await {
+            Err(error) if error.kind.is_retryable() => tokio::time::sleep(ABORT_EVERY).await,
+            Ok(Response::Begun(txn)) => return abort_later(catalog, txn, None).await,
+            Ok(Response::LabelUsed { txn, state: TransactionState::Prepare }) => {
+                let begun = catalog.catalog().transactions.get(&txn).cloned();
+                if begun.is_some_and(|begun| begun.owner == owner) {
+                    abort_later(catalog, txn, None).await;
+                }
+                return;
+            }
+            _ => return,
+        }
+    }
 }

@@ -66,9 +66,10 @@ impl Publisher {
     }
 }
 
-/// Committed transactions whose partitions are all at the version before theirs, oldest first.
+/// Committed transactions whose partitions are all at the version before theirs, in commit order. Costs what waits, not
+/// what is remembered: it is asked at each change of the catalog.
 pub fn ready(catalog: &Catalog) -> Vec<Arc<Transaction>> {
-    catalog.transactions.values().filter(|txn| is_ready(catalog, txn)).cloned().collect()
+    catalog.committed_transactions().filter(|txn| is_ready(catalog, txn)).cloned().collect()
 }
 
 fn is_ready(catalog: &Catalog, txn: &Transaction) -> bool {

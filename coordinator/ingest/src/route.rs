@@ -60,6 +60,14 @@ impl RowRouter {
         Self { table, partitions, memo: HashMap::new(), key_types, bucket_columns, bucket_types, next_bucket: 0 }
     }
 
+    /// The same router, whose turns over the buckets of a table without bucket columns begin elsewhere: many small loads
+    /// that all began at one bucket would leave the others empty.
+    #[must_use]
+    pub const fn beginning_at(mut self, turn: u64) -> Self {
+        self.next_bucket = turn;
+        self
+    }
+
     /// Continues with a newer state of the same table, which has more partitions.
     pub fn refresh(&mut self, table: Arc<Table>) {
         self.partitions = table.partitions.values().cloned().collect();
@@ -161,7 +169,7 @@ impl RowRouter {
     fn hashes(&mut self, batch: &RecordBatch) -> Result<Vec<u64>, Error> {
         if self.bucket_columns.is_empty() {
             // Whole batches in turn: rows need no place of their own.
-            self.next_bucket += 1;
+            self.next_bucket = self.next_bucket.wrapping_add(1);
             return Ok(vec![self.next_bucket; batch.num_rows()]);
         }
         let columns: Vec<ArrayRef> = self.bucket_columns.iter().map(|i| batch.column(*i).clone()).collect();

@@ -1,7 +1,7 @@
 //! The tablet sink: rows of one transaction to the storage nodes that hold their tablets.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
@@ -9,7 +9,7 @@ use tarn_catalog::command::PartitionSpec;
 use tarn_catalog::{Bounds, Catalog, Operation, Relation, Table, TabletWrite};
 use tarn_proto::storage::{RowsetWriter, StoreError, StorePool};
 use tarn_proto::wire::RowsetSummary;
-use tarn_proto::{NodeId, RowsetId, TableId, TabletId, TxnId};
+use tarn_proto::{ErrorKind, NodeId, RowsetId, TableId, TabletId, TxnId};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
@@ -36,17 +36,39 @@ pub struct TabletSink {
     load_id: String,
     /// Opened when the first row for the node arrives.
     writers: Mutex<HashMap<NodeId, NodeWriter>>,
+    /// Nodes that may hold rows of it, also when their writer has ended.
+    written: parking_lot::Mutex<BTreeSet<NodeId>>,
+    /// No writer is opened any more.
+    stopped: AtomicBool,
     /// Why the first node failed, and the table: every producer is told, and nothing more is sent.
     failure: OnceLock<(String, StoreError)>,
-    created: AtomicUsize,
+    /// Partitions created so far. Held while some are: producers that miss the same ones create and count them once.
+    created: Mutex<usize>,
     rows: AtomicU64,
+    routers: AtomicU64,
 }
 
 struct NodeWriter {
-    queue: mpsc::Sender<(TabletId, RecordBatch)>,
-    task: JoinHandle<Result<Vec<RowsetSummary>, StoreError>>,
+    queue: mpsc::Sender<ToNode>,
+    task: Drain,
     /// Its name, for errors.
     table: String,
+}
+
+/// What a node's writer gets. A queue that closes without [`ToNode::End`] belongs to a load that was given up.
+enum ToNode {
+    Rows(TabletId, RecordBatch),
+    /// There is no more: only now the node may keep the rows.
+    End,
+}
+
+/// The task behind a node's queue. It ends with the load that owns it.
+struct Drain(JoinHandle<Result<Vec<RowsetSummary>, StoreError>>);
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl TabletSink {
@@ -59,15 +81,19 @@ impl TabletSink {
             txn,
             load_id: uuid::Uuid::new_v4().to_string(),
             writers: Mutex::default(),
+            written: parking_lot::Mutex::default(),
+            stopped: AtomicBool::new(false),
             failure: OnceLock::new(),
-            created: AtomicUsize::new(0),
+            created: Mutex::default(),
             rows: AtomicU64::new(0),
+            routers: AtomicU64::new(0),
         }
     }
 
     /// A router for one producer, over the table as it is now.
     pub fn router(&self) -> Result<RowRouter, Error> {
-        Ok(RowRouter::new(self.current_table(&self.catalog.catalog())?))
+        let turn = self.txn.get().wrapping_add(self.routers.fetch_add(1, Ordering::Relaxed));
+        Ok(RowRouter::new(self.current_table(&self.catalog.catalog())?).beginning_at(turn))
     }
 
     /// Sends a batch of the table's columns in declared types to its tablets, creating partitions where the table's
@@ -91,35 +117,41 @@ impl TabletSink {
     /// Waits until every row is durable and returns what was written, rows in all first.
     pub async fn finish(&self) -> Result<(u64, Vec<TabletWrite>), Error> {
         let writers = std::mem::take(&mut *self.writers.lock().await);
-        let mut writes = Vec::new();
-        let mut ending = Vec::new();
-        for NodeWriter { queue, task, table } in writers.into_values() {
-            drop(queue);
-            ending.push((task, table));
-        }
-        for (task, table) in ending {
-            writes.extend(joined(task, table).await?.into_iter().map(|summary| TabletWrite {
-                tablet: TabletId(summary.tablet_id),
-                rowset: RowsetId(summary.rowset_id),
-                rows: summary.rows,
-                bytes: summary.bytes,
-            }));
-        }
+        let ending = writers.into_values().map(|NodeWriter { queue, task, table }| async move {
+            // If this is not taken the task has ended, and tells why.
+            let _ = queue.send(ToNode::End).await;
+            joined(task, table).await
+        });
+        // The first failure drops the other tasks: they need not go on.
+        let summaries = futures::future::try_join_all(ending).await?;
+        let write = |summary: RowsetSummary| TabletWrite {
+            tablet: TabletId(summary.tablet_id),
+            rowset: RowsetId(summary.rowset_id),
+            rows: summary.rows,
+            bytes: summary.bytes,
+        };
+        let mut writes: Vec<TabletWrite> = summaries.into_iter().flatten().map(write).collect();
         writes.sort_by_key(|w| w.tablet);
         Ok((self.rows.load(Ordering::Relaxed), writes))
     }
 
-    /// Stops writing and tells every node that got rows to forget them. Nodes that cannot be told clean up by
-    /// themselves when the transaction is gone from the catalog.
-    pub async fn abort(&self) {
-        let writers = std::mem::take(&mut *self.writers.lock().await);
+    /// Stops writing. What is durable on a node stays: the load may be committed.
+    pub async fn stop(&self) {
+        let mut writers = self.writers.lock().await;
+        self.stopped.store(true, Ordering::Relaxed);
+        writers.clear();
+    }
+
+    /// Tells every node that got rows to forget them. Only for a load that the catalog calls aborted: rows of one that is
+    /// committed must stay.
+    pub async fn forget(&self) {
+        let nodes = std::mem::take(&mut *self.written.lock());
         let catalog = self.catalog.catalog();
-        for (node, writer) in writers {
-            writer.task.abort();
+        for node in nodes {
             let Some(info) = catalog.nodes.get(&node) else { continue };
             let Ok(store) = self.stores.get(node, &info.address) else { continue };
             if let Err(reason) = store.abort(self.txn).await {
-                tracing::debug!(txn = %self.txn, %node, %reason, "storage node will clean up later");
+                tracing::warn!(txn = %self.txn, %node, %reason, "rows of an aborted load stay on a storage node");
             }
         }
     }
@@ -131,9 +163,16 @@ impl TabletSink {
         }
     }
 
-    async fn create_partitions(&self, bounds: Vec<Bounds>) -> Result<Arc<Table>, Error> {
+    async fn create_partitions(&self, mut bounds: Vec<Bounds>) -> Result<Arc<Table>, Error> {
+        let mut created = self.created.lock().await;
         let table = self.current_table(&self.catalog.catalog())?;
-        if self.created.fetch_add(bounds.len(), Ordering::Relaxed) + bounds.len() > MAX_CREATED_PARTITIONS {
+        // Another producer, or another load, may have been faster.
+        bounds.retain(|bounds| !table.partitions.values().any(|p| p.bounds == *bounds));
+        if bounds.is_empty() {
+            return Ok(table);
+        }
+        *created += bounds.len();
+        if *created > MAX_CREATED_PARTITIONS {
             return Err(Error::TooManyPartitions { table: table.name.clone(), limit: MAX_CREATED_PARTITIONS });
         }
         let mut partitions: Vec<PartitionSpec> = Vec::with_capacity(bounds.len());
@@ -160,13 +199,13 @@ impl TabletSink {
         let table = self.current_table(&catalog)?;
         let node = replica_of(&catalog, &table, tablet).ok_or(Error::TableGone(self.table))?;
         let queue = self.writer(&catalog, &table, node).await?;
-        if queue.send((tablet, rows)).await.is_ok() {
+        if queue.send(ToNode::Rows(tablet, rows)).await.is_ok() {
             return Ok(());
         }
         // The writer has stopped: its own reason is better than ours. Other producers wait for it, too.
         let mut writers = self.writers.lock().await;
-        if let Some(NodeWriter { task, table, .. }) = writers.remove(&node)
-            && let Ok(Err(source)) = task.await
+        if let Some(NodeWriter { mut task, table, .. }) = writers.remove(&node)
+            && let Ok(Err(source)) = (&mut task.0).await
         {
             let _ = self.failure.set((table, source));
         }
@@ -177,13 +216,11 @@ impl TabletSink {
         self.failure.get().map(|(table, source)| Error::Store { table: table.clone(), source: source.clone() })
     }
 
-    async fn writer(
-        &self,
-        catalog: &Catalog,
-        table: &Table,
-        node: NodeId,
-    ) -> Result<mpsc::Sender<(TabletId, RecordBatch)>, Error> {
+    async fn writer(&self, catalog: &Catalog, table: &Table, node: NodeId) -> Result<mpsc::Sender<ToNode>, Error> {
         let mut writers = self.writers.lock().await;
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(Error::Source("the load has ended".to_owned(), ErrorKind::Cancelled));
+        }
         if let Some(error) = self.failed() {
             return Err(error);
         }
@@ -193,9 +230,10 @@ impl TabletSink {
         let address = &catalog.nodes.get(&node).ok_or(Error::UnknownNode(node))?.address;
         let failed = |source| Error::Store { table: table.name.clone(), source };
         let store = self.stores.get(node, address).map_err(failed)?;
+        self.written.lock().insert(node);
         let writer = store.write(self.txn, &self.load_id).await.map_err(failed)?;
         let (queue, batches) = mpsc::channel(NODE_QUEUE);
-        let task = tarn_proto::task::spawn("tablet-sink", drain(writer, batches));
+        let task = Drain(tarn_proto::task::spawn("tablet-sink", drain(writer, batches)));
         writers.insert(node, NodeWriter { queue: queue.clone(), task, table: table.name.clone() });
         Ok(queue)
     }
@@ -204,20 +242,21 @@ impl TabletSink {
 /// Writes what arrives until every producer is done, then waits for durability.
 async fn drain(
     mut writer: Box<dyn RowsetWriter>,
-    mut batches: mpsc::Receiver<(TabletId, RecordBatch)>,
+    mut queue: mpsc::Receiver<ToNode>,
 ) -> Result<Vec<RowsetSummary>, StoreError> {
-    while let Some((tablet, rows)) = batches.recv().await {
-        writer.write(tablet, rows).await?;
+    while let Some(message) = queue.recv().await {
+        match message {
+            ToNode::Rows(tablet, rows) => writer.write(tablet, rows).await?,
+            ToNode::End => return writer.finish().await,
+        }
     }
-    writer.finish().await
+    // Given up: a dropped writer takes back what it has written.
+    Ok(Vec::new())
 }
 
 /// What became of the writer of a node, for a load of `table`.
-async fn joined(
-    task: JoinHandle<Result<Vec<RowsetSummary>, StoreError>>,
-    table: String,
-) -> Result<Vec<RowsetSummary>, Error> {
-    match task.await {
+async fn joined(mut task: Drain, table: String) -> Result<Vec<RowsetSummary>, Error> {
+    match (&mut task.0).await {
         Ok(written) => written.map_err(|source| Error::Store { table, source }),
         Err(_) => Err(Error::UnexpectedAnswer("write")),
     }

@@ -241,3 +241,17 @@ fn without_bucket_columns_batches_take_turns() {
         .collect();
     assert_eq!(tablets.len(), 3);
 }
+
+#[test]
+fn without_bucket_columns_loads_of_one_batch_fill_all_buckets() {
+    let mut table = table(Partitioning::None, vec![Bounds::All], 3);
+    table.distribution.columns.clear();
+    let batch = batch(&table, &[(Some(1), None, None)]);
+    let tablets: std::collections::HashSet<_> = (700..703)
+        .map(|txn| match RowRouter::new(Arc::new(table.clone())).beginning_at(txn).route(&batch, 1).unwrap() {
+            Routing::Done(routed) => routed[0].0,
+            Routing::Missing(_) => panic!("all exist"),
+        })
+        .collect();
+    assert_eq!(tablets.len(), 3);
+}

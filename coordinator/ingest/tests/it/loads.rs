@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, Date32Array, Int32Array, RecordBatch};
 use tarn_catalog::command::PartitionSpec;
 use tarn_catalog::{Bounds, Operation, PartitionExpr, Partitioning, TransactionState};
 use tarn_ingest::load::{Begun, Request};
+use tarn_ingest::sink::MAX_CREATED_PARTITIONS;
 use tarn_ingest::{CatalogClient, Error, Load, Outcome, Publisher};
 use tarn_proto::time::{TimeUnit, days_from_civil};
 use tarn_proto::{ColumnId, DatabaseId, NodeId, TableId};
@@ -15,9 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::World;
 
-const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(30);
 
-async fn try_begin(world: &Arc<World>, (database, table): (DatabaseId, TableId), label: &str) -> Result<Begun, Error> {
+pub async fn try_begin(
+    world: &Arc<World>,
+    (database, table): (DatabaseId, TableId),
+    label: &str,
+) -> Result<Begun, Error> {
     let request =
         Request { database, table, label: Some(label.to_owned()), owner: (NodeId(1), "start".into()), timeout: LONG };
     Load::begin(world.clone(), world.stores(), request).await
@@ -27,14 +32,14 @@ async fn begin(world: &Arc<World>, table: (DatabaseId, TableId), label: &str) ->
     try_begin(world, table, label).await.unwrap()
 }
 
-async fn new_load(world: &Arc<World>, table: (DatabaseId, TableId), label: &str) -> Box<Load> {
+pub async fn new_load(world: &Arc<World>, table: (DatabaseId, TableId), label: &str) -> Box<Load> {
     match begin(world, table, label).await {
         Begun::New(load) => load,
         Begun::Repeated(outcome) => panic!("label used: {outcome:?}"),
     }
 }
 
-async fn write(world: &Arc<World>, load: &Load, table: TableId, rows: Vec<(i32, i32)>) -> Result<(), Error> {
+pub async fn write(world: &Arc<World>, load: &Load, table: TableId, rows: Vec<(i32, i32)>) -> Result<(), Error> {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.0))),
         Arc::new(Date32Array::from_iter_values(rows.iter().map(|r| r.1))),
@@ -44,7 +49,7 @@ async fn write(world: &Arc<World>, load: &Load, table: TableId, rows: Vec<(i32, 
     load.sink().write(&mut router, &batch, 1).await
 }
 
-fn publishing(world: &Arc<World>) -> CancellationToken {
+pub fn publishing(world: &Arc<World>) -> CancellationToken {
     let cancel = CancellationToken::new();
     let publisher = Publisher::new(world.clone(), world.stores());
     let stop = cancel.clone();
@@ -52,7 +57,7 @@ fn publishing(world: &Arc<World>) -> CancellationToken {
     cancel
 }
 
-fn visible_rows(world: &World, table: TableId) -> u64 {
+pub fn visible_rows(world: &World, table: TableId) -> u64 {
     world.current(table).partitions.values().map(|p| p.rows).sum()
 }
 
@@ -160,6 +165,7 @@ async fn every_producer_learns_which_storage_node_went_away() {
     let world = World::new();
     let table = world.table(Partitioning::None, vec![], 1);
     let load = new_load(&world, table, "lost").await;
+    let txn = load.txn();
     write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
     world.disk.away.store(true, Ordering::SeqCst);
     // Batches wait in a queue: the producer that learns first is not the one whose batch failed.
@@ -177,6 +183,9 @@ async fn every_producer_learns_which_storage_node_went_away() {
         assert!(error.kind().is_retryable(), "{error}");
         assert!(tarn_proto::error::chain(&error).contains("storage node in memory: "), "{error}");
     }
+    // Also a node whose writer has ended is told.
+    load.abort("a producer failed").await;
+    assert!(world.disk.aborted.lock().contains(&txn));
 }
 
 #[tokio::test]
@@ -185,9 +194,9 @@ async fn a_committed_load_becomes_visible_when_its_node_is_back() {
     let table = world.table(Partitioning::None, vec![], 2);
     let load = new_load(&world, table, "slow").await;
     write(&world, &load, table.1, vec![(1, 0), (2, 0), (3, 0)]).await.unwrap();
-    // No publisher runs: nothing can become visible.
-    let error = load.commit(Duration::from_millis(20)).await.unwrap_err();
-    assert!(matches!(error, Error::NotVisibleYet { .. }), "{error}");
+    // No publisher runs: nothing can become visible. It is done all the same, and nobody should load it again.
+    let outcome = load.commit(Duration::ZERO).await.unwrap();
+    assert_eq!((outcome.status, outcome.rows), ("COMMITTED", 3));
     assert_eq!(visible_rows(&world, table.1), 0);
 
     world.disk.away.store(true, Ordering::SeqCst);
@@ -209,7 +218,7 @@ async fn loads_become_visible_in_commit_order() {
     for i in 0..20 {
         let load = new_load(&world, table, &format!("l{i}")).await;
         write(&world, &load, table.1, vec![(i, 0)]).await.unwrap();
-        load.commit(Duration::ZERO).await.unwrap_err();
+        load.commit(Duration::ZERO).await.unwrap();
     }
     // The disk asserts that each tablet gets its versions in order.
     let _publisher = publishing(&world);
@@ -254,4 +263,28 @@ async fn a_partition_dropped_before_commit_fails_the_load() {
     world.apply(drop).unwrap();
     let error = load.commit(LONG).await.unwrap_err();
     assert!(error.to_string().contains("has been dropped"), "{error}");
+}
+
+#[tokio::test]
+async fn producers_that_miss_the_same_partitions_count_them_once() {
+    let world = World::new();
+    let by_key = Partitioning::Expression(vec![PartitionExpr::Column(ColumnId(1))]);
+    let table = world.table(by_key, vec![], 1);
+    let load = new_load(&world, table, "many").await;
+    let rows = MAX_CREATED_PARTITIONS as i32 / 2 + 1;
+    let batch = RecordBatch::try_new(
+        world.current(table.1).schema.to_arrow(),
+        vec![
+            Arc::new(Int32Array::from_iter_values(0..rows)) as ArrayRef,
+            Arc::new(Date32Array::from_iter_values((0..rows).map(|_| 0))),
+        ],
+    )
+    .unwrap();
+    // Both begin before there is any partition.
+    let mut routers = [load.sink().router().unwrap(), load.sink().router().unwrap()];
+    for router in &mut routers {
+        load.sink().write(router, &batch, 1).await.unwrap();
+    }
+    assert_eq!(world.current(table.1).partitions.len(), rows as usize);
+    load.abort("the test is over").await;
 }

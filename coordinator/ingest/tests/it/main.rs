@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod loads;
+mod unclear;
 mod world;

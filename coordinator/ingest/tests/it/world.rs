@@ -20,10 +20,25 @@ use tarn_proto::{
     Column, ColumnId, DataType, DatabaseId, ErrorKind, NodeId, SchemaVersion, TableId, TableSchema, TabletId, TxnId,
     Version,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+
+/// What happens to one proposal.
+pub enum Fault {
+    /// It does not arrive.
+    Lost,
+    /// It is applied, and its answer is lost.
+    Unanswered,
+    /// It is applied when the second is told; the first is told when it waits.
+    Held(Arc<Notify>, Arc<Notify>),
+}
+
+/// Whether a proposal is of a kind.
+pub type OfKind = fn(&Operation) -> bool;
 
 /// The catalog's state machine behind a mutex.
 pub struct World {
+    /// What happens to the next proposal of a kind, oldest first.
+    pub faults: Mutex<Vec<(OfKind, Fault)>>,
     catalog: Mutex<Catalog>,
     index: watch::Sender<u64>,
     requests: AtomicU64,
@@ -34,6 +49,7 @@ pub struct World {
 impl World {
     pub fn new() -> Arc<Self> {
         let world = Arc::new(Self {
+            faults: Mutex::default(),
             catalog: Mutex::default(),
             index: watch::channel(0).0,
             requests: AtomicU64::new(1),
@@ -109,7 +125,21 @@ impl World {
 #[async_trait]
 impl CatalogClient for World {
     async fn propose(&self, operation: Operation) -> std::result::Result<Response, ProposeError> {
-        self.apply(operation)
+        let fault = {
+            let mut faults = self.faults.lock();
+            faults.iter().position(|(of, _)| of(&operation)).map(|at| faults.remove(at).1)
+        };
+        let unanswered = || ProposeError { kind: ErrorKind::Unavailable, message: "no answer".into() };
+        match fault {
+            None => self.apply(operation),
+            Some(Fault::Lost) => Err(unanswered()),
+            Some(Fault::Unanswered) => self.apply(operation).and(Err(unanswered())),
+            Some(Fault::Held(waits, go)) => {
+                waits.notify_one();
+                go.notified().await;
+                self.apply(operation)
+            }
+        }
     }
 
     fn catalog(&self) -> Catalog {
@@ -130,6 +160,10 @@ impl CatalogClient for World {
 pub struct Disk {
     pub published: Mutex<BTreeMap<(TabletId, Version), Option<TxnId>>>,
     pub aborted: Mutex<HashSet<TxnId>>,
+    /// Transactions whose rows were kept.
+    pub finished: Arc<Mutex<HashSet<TxnId>>>,
+    /// Held by every writer.
+    pub writers: Arc<()>,
     /// While set, nothing works.
     pub away: Arc<AtomicBool>,
 }
@@ -157,7 +191,8 @@ impl TabletStore for Disk {
 
     async fn write(&self, txn: TxnId, _: &str) -> Result<Box<dyn RowsetWriter>> {
         self.check()?;
-        Ok(Box::new(Writer { txn, rows: HashMap::new(), away: self.away.clone() }))
+        let (away, finished) = (self.away.clone(), self.finished.clone());
+        Ok(Box::new(Writer { txn, rows: HashMap::new(), away, finished, _held: self.writers.clone() }))
     }
 
     async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<()> {
@@ -194,6 +229,8 @@ struct Writer {
     txn: TxnId,
     rows: HashMap<TabletId, u64>,
     away: Arc<AtomicBool>,
+    finished: Arc<Mutex<HashSet<TxnId>>>,
+    _held: Arc<()>,
 }
 
 #[async_trait]
@@ -211,6 +248,7 @@ impl RowsetWriter for Writer {
     }
 
     async fn finish(self: Box<Self>) -> Result<Vec<RowsetSummary>> {
+        self.finished.lock().insert(self.txn);
         let summary = |(tablet, rows): (&TabletId, &u64)| RowsetSummary {
             tablet_id: tablet.get(),
             rowset_id: self.txn.get(),

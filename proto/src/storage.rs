@@ -87,6 +87,11 @@ pub trait TabletStore: Send + Sync + 'static {
 
     /// All tablets of the node.
     async fn tablets(&self) -> Result<Vec<TabletReport>>;
+
+    /// Transactions with rowsets on the node that are neither published nor aborted.
+    async fn pending(&self) -> Result<Vec<TxnId>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The write side of one transaction on one storage node.

@@ -9,8 +9,8 @@ use tarn_proto::storage::{PublishTablet, SegmentKey, StoreError, TabletStore};
 use tarn_proto::wire::storage_service_server::StorageService;
 use tarn_proto::wire::{
     AbortTransactionRequest, AbortTransactionResponse, CreateTabletsRequest, CreateTabletsResponse, DropTabletsRequest,
-    DropTabletsResponse, GetManifestsRequest, GetManifestsResponse, ListTabletsRequest, ListTabletsResponse,
-    PublishRequest, PublishResponse, ReadRangesRequest, ReadRangesResponse,
+    DropTabletsResponse, GetManifestsRequest, GetManifestsResponse, ListPendingRequest, ListPendingResponse,
+    ListTabletsRequest, ListTabletsResponse, PublishRequest, PublishResponse, ReadRangesRequest, ReadRangesResponse,
 };
 use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version};
 use tonic::{Request, Response, Status};
@@ -127,6 +127,14 @@ impl StorageService for StorageServer {
     ) -> Result<Response<ListTabletsResponse>, Status> {
         let tablets = self.store.tablets().await.map_err(status)?;
         Ok(Response::new(ListTabletsResponse { tablets }))
+    }
+
+    async fn list_pending(
+        &self,
+        _request: Request<ListPendingRequest>,
+    ) -> Result<Response<ListPendingResponse>, Status> {
+        let txn_ids = self.store.pending().await.map_err(status)?.into_iter().map(TxnId::get).collect();
+        Ok(Response::new(ListPendingResponse { txn_ids }))
     }
 }
 

@@ -92,6 +92,10 @@ impl TabletStore for LocalStore {
     async fn tablets(&self) -> Result<Vec<TabletReport>> {
         self.blocking(|engine| Ok(engine.reports())).await
     }
+
+    async fn pending(&self) -> Result<Vec<TxnId>> {
+        self.blocking(|engine| Ok(engine.pending())).await
+    }
 }
 
 struct LocalWriter(LoadWriter);

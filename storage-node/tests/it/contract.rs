@@ -104,6 +104,22 @@ async fn abort_forgets_rows_and_files_and_never_what_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_neither_published_nor_aborted_is_listed() {
+    for (way, store) in Node::start().await.stores() {
+        let tablet = TabletId(way.len() as u64);
+        store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        for txn in 60..63 {
+            write(&*store, txn, "a", &[tablet], 0..10).await;
+        }
+        assert_eq!(store.pending().await.unwrap(), [TxnId(60), TxnId(61), TxnId(62)], "{way}");
+        store.publish(TxnId(60), &[publish_of(tablet, 2, true)]).await.unwrap();
+        store.abort(TxnId(61)).await.unwrap();
+        assert_eq!(store.pending().await.unwrap(), [TxnId(62)], "{way}");
+        store.abort(TxnId(62)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn abort_stops_who_still_writes() {
     let node = Node::start().await;
     for (way, store) in node.stores() {

@@ -34,7 +34,7 @@ mod table;
 mod tests;
 mod view;
 
-pub use from_query::{create_table_as_select, declared_type, ingest};
+pub use from_query::{create_table_as_select, declared_type, hidden_for, ingest};
 pub use literal::text as literal_text;
 pub use partition::existing as existing_partition;
 pub use table::partition_specs;

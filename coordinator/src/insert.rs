@@ -43,15 +43,51 @@ pub struct IngestTarget {
     pub label: Option<String>,
 }
 
+/// A load that failed.
+pub struct Failed {
+    /// Why.
+    pub error: EngineError,
+    /// Nobody can tell whether its rows are there: they must not be dropped.
+    pub unclear: bool,
+}
+
+impl Failed {
+    const fn surely(error: EngineError) -> Self {
+        Self { error, unclear: false }
+    }
+}
+
 /// Runs an `INSERT`. Ends by itself when [`SessionContext::interrupted`] does.
 pub async fn run(context: &SessionContext, insert: &Insert, parameters: Option<&RecordBatch>) -> Result<Outcome> {
+    load(context, insert, parameters).await.map_err(|failed| failed.error)
+}
+
+/// As [`run`], and tells more when it fails.
+pub async fn load(
+    context: &SessionContext,
+    insert: &Insert,
+    parameters: Option<&RecordBatch>,
+) -> std::result::Result<Outcome, Failed> {
+    match written(context, insert, parameters).await.map_err(Failed::surely)? {
+        Started::Repeated(outcome) => Ok(affected(outcome)),
+        Started::Load(load, written) => Ok(affected(finish(context, load, written).await?)),
+    }
+}
+
+/// A load that was begun, and what became of writing its rows.
+enum Started {
+    Repeated(tarn_ingest::Outcome),
+    Load(Box<Load>, Result<()>),
+}
+
+async fn written(context: &SessionContext, insert: &Insert, parameters: Option<&RecordBatch>) -> Result<Started> {
     let table = context.table(&insert.table)?;
     columns::check(insert)?;
     let query = source_query(&table, insert)?;
     let label = insert.label.as_ref().map(|l| l.text.clone());
     let load = match begin(context, &table, label).await? {
         Begun::New(load) => load,
-        Begun::Repeated(outcome) => return Ok(affected(outcome)),
+        Begun::Repeated(outcome) => return Ok(Started::Repeated(outcome)),
     };
     let written = tokio::select! {
         biased;
@@ -67,20 +103,20 @@ pub async fn run(context: &SessionContext, insert: &Insert, parameters: Option<&
             }
         } => written,
     };
-    Ok(affected(finish(context, load, written).await?))
+    Ok(Started::Load(load, written))
 }
 
-/// Loads batches as one transaction. Returns rows loaded.
+/// Loads batches as one transaction.
 pub async fn ingest(
     context: &SessionContext,
     target: IngestTarget,
     schema: SchemaRef,
     batches: BatchStream,
-) -> Result<u64> {
-    let columns = Columns::by_name(&target.table, &schema)?;
-    let load = match begin(context, &target.table, target.label).await? {
+) -> std::result::Result<tarn_ingest::Outcome, Failed> {
+    let columns = Columns::by_name(&target.table, &schema).map_err(Failed::surely)?;
+    let load = match begin(context, &target.table, target.label).await.map_err(Failed::surely)? {
         Begun::New(load) => load,
-        Begun::Repeated(outcome) => return Ok(outcome.rows),
+        Begun::Repeated(outcome) => return Ok(outcome),
     };
     context.process.enter("loading");
     let written = tokio::select! {
@@ -88,7 +124,7 @@ pub async fn ingest(
         error = context.interrupted() => Err(error),
         written = write_stream(context, load.sink(), &columns, batches) => written.map_err(EngineError::from),
     };
-    Ok(finish(context, load, written).await?.rows)
+    finish(context, load, written).await
 }
 
 async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -> Result<Begun> {
@@ -105,25 +141,33 @@ async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -
 }
 
 /// Commits what was written, or gives the load up.
-async fn finish(context: &SessionContext, load: Box<Load>, written: Result<()>) -> Result<tarn_ingest::Outcome> {
+async fn finish(
+    context: &SessionContext,
+    load: Box<Load>,
+    written: Result<()>,
+) -> std::result::Result<tarn_ingest::Outcome, Failed> {
     match written {
         Ok(()) => {
             context.process.enter("committing");
-            load.commit(VISIBLE_WAIT).await.map_err(load_error)
+            load.commit(VISIBLE_WAIT).await.map_err(|error| {
+                let unclear = matches!(error, tarn_ingest::Error::Unclear { .. });
+                Failed { error: load_error(error), unclear }
+            })
         }
         Err(error) => {
             load.abort(&error.message).await;
-            Err(error)
+            Err(Failed::surely(error))
         }
     }
 }
 
 fn affected(outcome: tarn_ingest::Outcome) -> Outcome {
     let tarn_ingest::Outcome { txn, label, status, rows, repeated } = outcome;
-    let repeated = if repeated { ", 'repeated':'true'" } else { "" };
+    let told = if repeated { ", 'repeated':'true'" } else { "" };
     Outcome::Affected {
         rows: Some(rows),
-        message: format!("{{'label':'{label}', 'status':'{status}', 'txnId':'{}'{repeated}}}", txn.get()),
+        message: format!("{{'label':'{label}', 'status':'{status}', 'txnId':'{}'{told}}}", txn.get()),
+        repeated,
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{Members, ReplicatedCatalog};
 
 /// Time between two rounds when nothing wakes the loops.
 const EVERY: Duration = Duration::from_secs(1);
+/// Rounds between two looks for rows that storage nodes should have forgotten: they only take space.
+const SWEEP_ROUNDS: u64 = 30;
 
 /// Runs the leader's loops whenever this coordinator leads, until `cancel`.
 pub async fn while_leading(
@@ -58,7 +60,9 @@ async fn rounds(
     let started = Instant::now();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut number = 0u64;
     while cancel.run_until_cancelled(tick.tick()).await.is_some() {
+        number += 1;
         let round = async {
             let now = catalog.catalog();
             if let Err(error) = tablets::create_missing(&now, catalog.stores(), None).await {
@@ -67,6 +71,10 @@ async fn rounds(
             tablets::drop_superfluous(catalog).await;
             transactions::end_orphans(catalog, members, started).await;
             transactions::expire(catalog, label_retention).await;
+            transactions::drop_abandoned(catalog).await;
+            if number.is_multiple_of(SWEEP_ROUNDS) {
+                transactions::forget_aborted(catalog).await;
+            }
         };
         if cancel.run_until_cancelled(round).await.is_none() {
             return;

@@ -106,6 +106,8 @@ pub enum Outcome {
         rows: Option<u64>,
         /// A line for people, e.g. an `INSERT`'s `{'label':'..','status':'VISIBLE','txnId':'..'}`; or empty.
         message: String,
+        /// A load whose label had been used: nothing was loaded now.
+        repeated: bool,
     },
 }
 

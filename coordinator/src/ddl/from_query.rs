@@ -1,16 +1,18 @@
 //! Tables whose columns come from rows: `CREATE TABLE AS SELECT`, and bulk ingest.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
-use tarn_catalog::{Operation, Relation};
+use tarn_catalog::{Operation, Relation, Table};
 use tarn_gateway::engine::{BatchStream, EngineError, IfTable, IngestRequest, Outcome, Result};
-use tarn_proto::DataType;
 use tarn_proto::schema::TYPE_KEY;
+use tarn_proto::{DataType, TableId};
 use tarn_sql::{ColumnDef, CreateTable, CreateTableAsSelect, Ident, Insert, ObjectName, Position, Statement};
 use tracing::warn;
 
 use super::{create, table};
-use crate::insert::{self, IngestTarget};
+use crate::insert::{self, Failed, IngestTarget};
 use crate::query;
 use crate::session::{Error, SessionContext};
 
@@ -23,12 +25,13 @@ pub async fn create_table_as_select(
     let CreateTableAsSelect { table: mut declared, columns, query } = statement;
     let database = context.database_of(&declared.name)?.id;
     if context.catalog.relation(database, declared.name.name()).is_some() && declared.if_not_exists {
-        return Ok(Outcome::Affected { rows: Some(0), message: "the table exists already".to_owned() });
+        let message = "the table exists already".to_owned();
+        return Ok(Outcome::Affected { rows: Some(0), message, repeated: false });
     }
     let prepared = query::prepare(context, &Statement::Query(query.clone())).await?;
     declared.columns = column_defs(&prepared.schema, &columns, declared.name.at())?;
     let spec = create::lower(&declared, context.catalog.storage_nodes().count())?;
-    table::propose(context, database, spec, false).await?;
+    let made = table::propose(context, database, spec, false).await?;
     let insert = Insert {
         table: declared.name.clone(),
         columns: Vec::new(),
@@ -37,11 +40,10 @@ pub async fn create_table_as_select(
         overwrite: false,
         source: query,
     };
-    let loaded = insert::run(&context.refreshed(), &insert, parameters).await;
-    if loaded.is_err() {
-        drop_again(context, &declared.name).await;
+    match insert::load(&context.refreshed(), &insert, parameters).await {
+        Ok(outcome) => Ok(outcome),
+        Err(failed) => Err(give_up(context, &declared.name, made, failed).await),
     }
-    loaded
 }
 
 /// Loads batches into a table, which is made if the request says so.
@@ -65,18 +67,23 @@ pub async fn ingest(
     };
     match (exists, if_absent, if_exists) {
         (true, _, IfTable::Append) => {
-            insert::ingest(context, IngestTarget { table: context.table(&name)?, label }, schema, batches).await
+            let target = IngestTarget { table: context.table(&name)?, label };
+            let loaded = insert::ingest(context, target, schema, batches).await;
+            loaded.map(|outcome| outcome.rows).map_err(|failed| failed.error)
         }
         (true, _, IfTable::Replace) => replace(context, &name, label, schema, batches).await,
         (true, ..) => Err(Error::TableExists(name.name().to_owned()).into()),
         (false, IfTable::Create, _) => {
-            let made = make(context, &name, &schema).await?;
-            let loaded =
-                insert::ingest(&made, IngestTarget { table: made.table(&name)?, label }, schema, batches).await;
-            if loaded.is_err() {
-                drop_again(context, &name).await;
+            let (made, table) = make(context, &name, &schema).await?;
+            let id = table.id;
+            match insert::ingest(&made, IngestTarget { table, label }, schema, batches).await {
+                Ok(outcome) if outcome.repeated => {
+                    drop_again(context, &name, id).await;
+                    Err(loaded_elsewhere(&outcome).into())
+                }
+                Ok(outcome) => Ok(outcome.rows),
+                Err(failed) => Err(give_up(context, &name, id, failed).await),
             }
-            loaded
         }
         (false, ..) => {
             let source = tarn_catalog::Error::UnknownTable(name.name().to_owned());
@@ -85,8 +92,21 @@ pub async fn ingest(
     }
 }
 
-/// Loads into a new table beside the old one, which then gives way. Whoever reads meanwhile sees one or the other, but
-/// for the moment between them.
+/// How the hidden names begin of tables that are loaded beside those they will replace.
+const HIDDEN: &str = "__tarn_replacing_";
+
+/// The table beside `name` that a statement loads.
+fn hidden_name(name: &str, query_id: &str) -> String {
+    format!("{HIDDEN}{name}_{query_id}")
+}
+
+/// The name of the table that a hidden one is to replace.
+pub fn hidden_for(name: &str) -> Option<&str> {
+    let (name, query_id) = name.strip_prefix(HIDDEN)?.rsplit_once('_')?;
+    uuid::Uuid::try_parse(query_id).is_ok().then_some(name)
+}
+
+/// Loads into a new table beside the old one, which then gives way. Whoever reads meanwhile sees one or the other.
 async fn replace(
     context: &SessionContext,
     name: &ObjectName,
@@ -94,34 +114,60 @@ async fn replace(
     schema: SchemaRef,
     batches: BatchStream,
 ) -> Result<u64> {
-    let database = context.database_of(name)?.id;
     let mut beside = name.clone();
     if let Some(last) = beside.parts.last_mut() {
-        last.name = format!("__tarn_replacing_{}_{}", last.name, context.query_id());
+        last.name = hidden_name(&last.name, context.query_id());
     }
-    let made = make(context, &beside, &schema).await?;
-    let target = IngestTarget { table: made.table(&beside)?, label };
-    let loaded = insert::ingest(&made, target, schema, batches).await;
-    let swapped = match loaded {
-        Ok(rows) => {
-            let old = Operation::DropTable { database, name: name.name().to_owned(), if_exists: true };
-            let new =
-                Operation::RenameTable { database, name: beside.name().to_owned(), new_name: name.name().to_owned() };
-            match context.propose(old).await {
-                Ok(_) => context.propose(new).await.map(|_| rows).map_err(EngineError::from),
-                Err(error) => Err(error.into()),
-            }
+    let (made, table) = make(context, &beside, &schema).await?;
+    let new = table.id;
+    match insert::ingest(&made, IngestTarget { table, label }, schema, batches).await {
+        Ok(outcome) if outcome.repeated => {
+            drop_again(context, &beside, new).await;
+            replaced_before(&context.refreshed(), name, outcome).await
         }
-        Err(error) => Err(error),
-    };
-    if swapped.is_err() {
-        drop_again(context, &beside).await;
+        Ok(outcome) => match swap(context, name, new).await {
+            Ok(()) => Ok(outcome.rows),
+            Err(error) => {
+                // After a lost answer it may be in its place, or be brought there by the same label.
+                if !error.kind().is_retryable() {
+                    drop_again(context, &beside, new).await;
+                }
+                Err(error.into())
+            }
+        },
+        Err(failed) => Err(give_up(context, &beside, new, failed).await),
     }
-    swapped
 }
 
-/// Creates a table with the rows' columns. Returns the statement over the catalog that has it.
-async fn make(context: &SessionContext, name: &ObjectName, schema: &SchemaRef) -> Result<SessionContext> {
+/// Puts a table in the place of the one that bears the name for this statement.
+async fn swap(context: &SessionContext, name: &ObjectName, new: TableId) -> std::result::Result<(), Error> {
+    let database = context.database_of(name)?.id;
+    let old = context.catalog.relation(database, name.name()).map(Relation::id);
+    context.propose(Operation::ReplaceTable { old, new, name: name.name().to_owned() }).await?;
+    Ok(())
+}
+
+/// What a replacement comes to whose label has been used: the table that was loaded under it is in its place, or gets
+/// there now, or there is none.
+async fn replaced_before(context: &SessionContext, name: &ObjectName, outcome: tarn_ingest::Outcome) -> Result<u64> {
+    let database = context.database_of(name)?.id;
+    let loaded = context.catalog.transaction(outcome.txn).and_then(|txn| context.catalog.table_by_id(txn.table));
+    match loaded.filter(|table| table.database == database) {
+        Some(table) if table.name == name.name() => Ok(outcome.rows),
+        Some(table) if hidden_for(&table.name) == Some(name.name()) => {
+            swap(context, name, table.id).await?;
+            Ok(outcome.rows)
+        }
+        _ => Err(loaded_elsewhere(&outcome).into()),
+    }
+}
+
+fn loaded_elsewhere(outcome: &tarn_ingest::Outcome) -> Error {
+    Error::LabelUsed { label: outcome.label.clone(), txn: outcome.txn }
+}
+
+/// Creates a table with the rows' columns. Returns it, and the statement over the catalog that has it.
+async fn make(context: &SessionContext, name: &ObjectName, schema: &SchemaRef) -> Result<(SessionContext, Arc<Table>)> {
     let database = context.database_of(name)?.id;
     let declared = CreateTable {
         if_not_exists: false,
@@ -137,13 +183,28 @@ async fn make(context: &SessionContext, name: &ObjectName, schema: &SchemaRef) -
         properties: Vec::new(),
     };
     let spec = create::lower(&declared, context.catalog.storage_nodes().count())?;
-    table::propose(context, database, spec, false).await?;
-    Ok(context.refreshed())
+    let id = table::propose(context, database, spec, false).await?;
+    let made = context.refreshed();
+    match made.catalog.table_by_id(id).cloned() {
+        Some(table) => Ok((made, table)),
+        None => Err(Error::Catalog { source: tarn_catalog::Error::TableGone(id), at: name.at() }.into()),
+    }
 }
 
-async fn drop_again(context: &SessionContext, name: &ObjectName) {
+/// Drops a table that was made for a load that failed, unless its rows may be there.
+async fn give_up(context: &SessionContext, name: &ObjectName, made: TableId, failed: Failed) -> EngineError {
+    if failed.unclear {
+        warn!(table = name.name(), id = %made, "a new table stays: whether its load was committed is not known");
+    } else {
+        drop_again(context, name, made).await;
+    }
+    failed.error
+}
+
+/// Drops a table that this statement has made, and no other that has its name by now.
+async fn drop_again(context: &SessionContext, name: &ObjectName, made: TableId) {
     let Ok(database) = context.database_of(name).map(|d| d.id) else { return };
-    let operation = Operation::DropTable { database, name: name.name().to_owned(), if_exists: true };
+    let operation = Operation::DropTable { database, name: name.name().to_owned(), if_exists: true, only: Some(made) };
     if let Err(error) = context.propose(operation).await {
         warn!(table = name.name(), %error, "a table whose load failed could not be dropped again");
     }
@@ -187,3 +248,6 @@ pub fn declared_type(field: &Field) -> Option<DataType> {
     let declared = field.metadata().get(TYPE_KEY).and_then(|text| text.parse::<DataType>().ok());
     declared.filter(|t| t.to_arrow() == *field.data_type()).or_else(|| DataType::from_arrow(field.data_type()))
 }
+
+#[cfg(test)]
+mod tests;

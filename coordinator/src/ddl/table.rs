@@ -3,7 +3,7 @@
 use tarn_catalog::command::{PartitionSpec, TableSpec};
 use tarn_catalog::{Operation, Partitioning, Response, Table};
 use tarn_ingest::CatalogClient;
-use tarn_proto::DatabaseId;
+use tarn_proto::{DatabaseId, TableId};
 use tarn_sql::{CreateTable, Ident, ObjectName};
 
 use super::create::lower;
@@ -14,19 +14,20 @@ use crate::session::{Error, SessionContext};
 pub async fn create(context: &SessionContext, create: &CreateTable) -> Result<(), Error> {
     let database = context.database_of(&create.name)?.id;
     let spec = lower(create, context.catalog.storage_nodes().count())?;
-    propose(context, database, spec, create.if_not_exists).await
+    propose(context, database, spec, create.if_not_exists).await?;
+    Ok(())
 }
 
-/// Creates a table from its specification.
+/// Creates a table from its specification. Returns the one that has its name now.
 pub async fn propose(
     context: &SessionContext,
     database: DatabaseId,
     spec: TableSpec,
     if_not_exists: bool,
-) -> Result<(), Error> {
+) -> Result<TableId, Error> {
     let (table, placement) = (Box::new(spec), context.shared.catalog.placement());
     match context.propose(Operation::CreateTable { database, table, if_not_exists, placement }).await? {
-        Response::Table(_) => Ok(()),
+        Response::Table(table) => Ok(table),
         other => Err(Error::Internal(format!("unexpected answer to CreateTable: {other:?}"))),
     }
 }
@@ -41,7 +42,8 @@ pub async fn create_like(
     check_name(name.ident(), "table")?;
     let database = context.database_of(name)?.id;
     let spec = spec_like(&*context.table(like)?, name.name());
-    propose(context, database, spec, if_not_exists).await
+    propose(context, database, spec, if_not_exists).await?;
+    Ok(())
 }
 
 /// An empty table of the same kind, with the same declared partitions. Those that loads have made are not copied.
@@ -83,7 +85,7 @@ pub async fn drop(context: &SessionContext, if_exists: bool, name: &ObjectName) 
     if !if_exists {
         context.table(name)?;
     }
-    context.propose(Operation::DropTable { database, name: name.name().to_owned(), if_exists }).await?;
+    context.propose(Operation::DropTable { database, name: name.name().to_owned(), if_exists, only: None }).await?;
     Ok(())
 }
 

@@ -52,7 +52,7 @@ pub fn shape(statement: &Statement, database: Option<&str>) -> Option<Prepared> 
 }
 
 const fn done((): ()) -> Outcome {
-    Outcome::Affected { rows: None, message: String::new() }
+    Outcome::Affected { rows: None, message: String::new(), repeated: false }
 }
 
 /// Whether a statement must see all that any coordinator has acknowledged: those that show or change tables. Queries take

@@ -2,7 +2,7 @@
 
 use tarn_gateway::engine::EngineError;
 use tarn_ingest::catalog::ProposeError;
-use tarn_proto::ErrorKind;
+use tarn_proto::{ErrorKind, TxnId};
 use tarn_sql::{ParseError, Position};
 
 /// A statement that cannot be carried out.
@@ -30,6 +30,8 @@ pub enum Error {
     NotFound(String),
     #[error("table `{0}` exists already")]
     TableExists(String),
+    #[error("label `{label}` has been used by transaction {txn}, whose table is not in this place: use another label")]
+    LabelUsed { label: String, txn: TxnId },
     #[error("{0}")]
     Denied(String),
     #[error("{0}")]
@@ -64,7 +66,7 @@ impl Error {
             Self::Propose(e) => e.kind,
             Self::Invalid(_) | Self::NoDatabase => ErrorKind::Invalid,
             Self::UnknownCatalog(_) | Self::NotFound(_) => ErrorKind::NotFound,
-            Self::TableExists(_) => ErrorKind::AlreadyExists,
+            Self::TableExists(_) | Self::LabelUsed { .. } => ErrorKind::AlreadyExists,
             Self::Denied(_) => ErrorKind::Denied,
             Self::Cancelled(_) => ErrorKind::Cancelled,
             Self::Unavailable(_) => ErrorKind::Unavailable,

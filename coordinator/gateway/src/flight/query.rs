@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use serde_json::json;
+use tarn_proto::ErrorKind;
 
 use super::call::Call;
 use super::error::Error;
@@ -22,7 +23,7 @@ use super::results::{self, FlightDataStream};
 use super::sessions::ClientSession;
 use super::statements::{PendingQuery, PreparedStatement, Running, Statements, new_handle};
 use super::wire;
-use crate::engine::{self, BatchStream, Outcome, Prepared};
+use crate::engine::{self, BatchStream, EngineError, Outcome, Prepared};
 
 /// Rows that one `FlightInfo` promises when the number is not known.
 const UNKNOWN: i64 = -1;
@@ -116,7 +117,10 @@ async fn run(
     // A query with several rows of parameters runs once for each, one after the other.
     let rest = stream::iter(executions).then(move |row| {
         let (session, sql) = (Arc::clone(&session), sql.clone());
-        async move { open(&session, &sql, row.as_ref()).await.map(|opened| opened.batches) }
+        async move {
+            let opened = open(&session, &sql, row.as_ref()).await?;
+            if opened.repeated { Err(one_load()) } else { Ok(opened.batches) }
+        }
     });
     let batches = opened.batches.chain(rest.try_flatten()).boxed();
     Ok(results::stream(schema, batches, running))
@@ -125,13 +129,20 @@ async fn run(
 struct Opened {
     query_id: Option<String>,
     batches: BatchStream,
+    repeated: bool,
 }
 
 async fn open(session: &ClientSession, sql: &str, parameters: Option<&RecordBatch>) -> engine::Result<Opened> {
     Ok(match session.engine.execute(sql, parameters).await? {
-        Outcome::Rows { query_id, batches, .. } => Opened { query_id: Some(query_id), batches },
-        Outcome::Affected { .. } => Opened { query_id: None, batches: stream::empty().boxed() },
+        Outcome::Rows { query_id, batches, .. } => Opened { query_id: Some(query_id), batches, repeated: false },
+        Outcome::Affected { repeated, .. } => Opened { query_id: None, batches: stream::empty().boxed(), repeated },
     })
+}
+
+/// A label that the rows before have used says nothing of this one, which was not loaded.
+fn one_load() -> EngineError {
+    let message = "a label names one load: bind one row, or leave the label out".to_owned();
+    EngineError { kind: ErrorKind::Invalid, message }
 }
 
 /// What statements without rows did.
@@ -158,13 +169,10 @@ pub(crate) async fn apply(session: &ClientSession, sql: &str, bound: Option<Reco
     let several = executions.len() > 1;
     let mut total = Applied { rows: executions.is_empty().then_some(0), message: String::new() };
     for (row, parameters) in executions.iter().enumerate() {
-        let outcome = session
-            .engine
-            .execute(sql, parameters.as_ref())
-            .await
-            .map_err(|source| if several { Error::Row { row: row + 1, source } } else { Error::Engine(source) })?;
-        match outcome {
-            Outcome::Affected { rows, message } => {
+        let failed = |source| if several { Error::Row { row: row + 1, source } } else { Error::Engine(source) };
+        match session.engine.execute(sql, parameters.as_ref()).await.map_err(failed)? {
+            Outcome::Affected { repeated: true, .. } if row > 0 => return Err(failed(one_load())),
+            Outcome::Affected { rows, message, .. } => {
                 total.rows = rows.map(|rows| rows + total.rows.unwrap_or(0)).or(total.rows);
                 total.message = message;
             }

@@ -1,6 +1,6 @@
 //! An engine in memory that understands a handful of statements, enough to drive the protocol.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct State {
     pub open_results: AtomicUsize,
     /// Sessions that exist.
     pub open_sessions: AtomicUsize,
+    /// Labels that were used.
+    pub labels: Mutex<BTreeSet<String>>,
     /// Query ids that were cancelled by id.
     pub cancelled: Mutex<Vec<String>>,
     next: AtomicU64,
@@ -207,12 +209,12 @@ impl Session for MockSession {
             }
             ["USE", database] => {
                 self.options.lock().insert("schema".to_owned(), (*database).to_owned());
-                Outcome::Affected { rows: None, message: String::new() }
+                Outcome::Affected { rows: None, message: String::new(), repeated: false }
             }
             ["CREATE", "TABLE", name] => {
                 let empty = (schema(&[("a", DataType::Int64)]), Vec::new());
                 self.state.tables.lock().insert(self.key(name), empty);
-                Outcome::Affected { rows: None, message: String::new() }
+                Outcome::Affected { rows: None, message: String::new(), repeated: false }
             }
             ["INSERT", "INTO", name, "VALUES", values] => {
                 self.table_schema(name)?;
@@ -226,7 +228,12 @@ impl Session for MockSession {
                 let batch = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![value])) as ArrayRef)]);
                 let batch = batch.unwrap();
                 self.state.tables.lock().get_mut(&self.key(name)).unwrap().1.push(batch);
-                Outcome::Affected { rows: Some(1), message: "{'label':'ö','status':'VISIBLE'}".to_owned() }
+                let message = "{'label':'ö','status':'VISIBLE'}".to_owned();
+                Outcome::Affected { rows: Some(1), message, repeated: false }
+            }
+            ["INSERT", "INTO", _, "WITH", "LABEL", label, "VALUES", "(?)"] => {
+                let repeated = !self.state.labels.lock().insert((*label).to_owned());
+                Outcome::Affected { rows: Some(1), message: String::new(), repeated }
             }
             ["FAIL", kind] => {
                 let kind = match *kind {

@@ -131,6 +131,20 @@ async fn a_prepared_update_runs_once_for_each_row_and_again_when_executed_again(
 }
 
 #[tokio::test]
+async fn rows_of_parameters_under_one_label_are_refused_not_lost() {
+    let harness = Harness::start().await;
+    let mut client = with_table(&harness).await;
+    let mut statement = client.prepare("INSERT INTO t WITH LABEL l VALUES (?)".to_owned(), None).await.unwrap();
+    statement.set_parameters(column(vec![1, 2, 3])).unwrap();
+    let (code, message) = status(statement.execute_update().await);
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(message.contains("row 2: a label names one load: bind one row"), "{message}");
+    // One row that is repeated is what labels are for.
+    statement.set_parameters(column(vec![1])).unwrap();
+    assert_eq!(statement.execute_update().await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_failing_row_of_parameters_is_named() {
     let harness = Harness::start().await;
     let mut client = with_table(&harness).await;

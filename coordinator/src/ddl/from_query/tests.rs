@@ -1,0 +1,241 @@
+//! Bulk ingest through the engine, over a real catalog on a real consensus log. The storage node counts rows.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, Int64Array};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use parking_lot::{Mutex, RwLock};
+use tarn_catalog::{Response, Role};
+use tarn_gateway::engine::{ClientInfo, Engine, Session};
+use tarn_ingest::{CatalogClient, Publisher};
+use tarn_proto::storage::{PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, StorePool, TabletStore};
+use tarn_proto::wire::{HeartbeatRequest, Manifest, NodeRole, RowsetSummary, TabletReport};
+use tarn_proto::{ErrorKind, NodeId, TableSchema, TabletId, TxnId, Version, task};
+use tarn_scan::{QueryRuntime, WorkerSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::*;
+use crate::engine::CoordinatorEngine;
+use crate::reconcile::transactions::abandoned;
+use crate::session::Shared;
+use crate::{Config, Members, ReplicatedCatalog};
+
+const STORAGE: &str = "127.0.0.1:2";
+const MINUTE_MS: u64 = 60_000;
+
+#[derive(Default)]
+struct Rows(Mutex<Vec<TabletId>>);
+
+#[async_trait]
+impl TabletStore for Rows {
+    async fn create_tablets(&self, _: &TableSchema, tablets: &[TabletId]) -> StoreResult<()> {
+        self.0.lock().extend(tablets);
+        Ok(())
+    }
+    async fn drop_tablets(&self, tablets: &[TabletId]) -> StoreResult<()> {
+        self.0.lock().retain(|t| !tablets.contains(t));
+        Ok(())
+    }
+    async fn write(&self, txn: TxnId, _: &str) -> StoreResult<Box<dyn RowsetWriter>> {
+        Ok(Box::new(Writer { txn, rows: BTreeMap::new() }))
+    }
+    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn abort(&self, _: TxnId) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn manifests(&self, _: &[(TabletId, Version)]) -> StoreResult<Vec<Manifest>> {
+        Ok(Vec::new())
+    }
+    async fn read_ranges(&self, _: SegmentKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        Ok(Vec::new())
+    }
+    async fn tablets(&self) -> StoreResult<Vec<TabletReport>> {
+        let report = |t: &TabletId| TabletReport { tablet_id: t.get(), ..TabletReport::default() };
+        Ok(self.0.lock().iter().map(report).collect())
+    }
+}
+
+struct Writer {
+    txn: TxnId,
+    rows: BTreeMap<TabletId, u64>,
+}
+
+#[async_trait]
+impl RowsetWriter for Writer {
+    async fn write(&mut self, tablet: TabletId, rows: RecordBatch) -> StoreResult<()> {
+        *self.rows.entry(tablet).or_default() += rows.num_rows() as u64;
+        Ok(())
+    }
+    async fn finish(self: Box<Self>) -> StoreResult<Vec<RowsetSummary>> {
+        let rowset_id = self.txn.get();
+        let summary =
+            |(tablet, rows): (TabletId, u64)| RowsetSummary { tablet_id: tablet.get(), rowset_id, rows, bytes: rows };
+        Ok(self.rows.into_iter().map(summary).collect())
+    }
+}
+
+struct World {
+    session: Arc<dyn Session>,
+    catalog: ReplicatedCatalog,
+    _publishing: DropGuard,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    /// The database `shop`, in use.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = tarn_raft::Config::new(NodeId(1), "127.0.0.1:1", folder.path());
+        config.initial_voters = BTreeMap::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
+        let raft = tarn_raft::CatalogRaft::start(config).await.unwrap();
+        raft.leadership().wait_for(|l| l.is_self).await.unwrap();
+        let register = Operation::RegisterNode { role: Role::Storage, address: STORAGE.into(), node_id: None };
+        let Response::Node(node) = raft.propose(register).await.unwrap() else { panic!("no node") };
+        let mut members = Members::default();
+        let role = NodeRole::Storage.into();
+        let beat = HeartbeatRequest { node_id: node.get(), role, address: STORAGE.into(), ..Default::default() };
+        // Heard for as long as any test takes.
+        members.heard(beat, Instant::now() + Duration::from_secs(3600));
+        let stores = StorePool::default();
+        stores.insert(STORAGE, Arc::new(Rows::default()));
+        let members = Arc::new(RwLock::new(members));
+        let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores.clone());
+        let config = Config { data: folder.path().into(), cache_memory_bytes: 16 << 20, ..Config::default() };
+        let planner = query::planner(&config, stores.clone(), WorkerSet::default()).await.unwrap();
+        let shared = Shared::new(raft, catalog.clone(), members, planner, QueryRuntime::new().unwrap());
+        shared.incarnation.set("start".to_owned()).unwrap();
+        let engine = CoordinatorEngine::new(shared, "secret".into());
+        let client = ClientInfo { user: "root".into(), address: "127.0.0.1:7".into(), protocol: "test" };
+        let session = engine.open_session(client).await.unwrap();
+        let (publisher, cancel) = (Publisher::new(Arc::new(catalog.clone()), stores), CancellationToken::new());
+        let stop = cancel.clone();
+        task::spawn("publisher", async move { publisher.run(stop).await });
+        let world = Self { session, catalog, _publishing: cancel.drop_guard(), _folder: folder };
+        world.run("create database shop").await;
+        world.run("use shop").await;
+        world
+    }
+
+    async fn run(&self, sql: &str) {
+        self.session.execute(sql, None).await.map(drop).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    /// Loads so many rows.
+    async fn ingest(&self, table: &str, if_exists: IfTable, label: &str, rows: i64) -> Result<u64> {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        let batch = RecordBatch::try_from_iter([("a", numbers)]).unwrap();
+        let schema = batch.schema();
+        self.session.ingest(request(table, if_exists, label), schema, stream::iter([Ok(batch)]).boxed()).await
+    }
+
+    /// Tables with the rows that are visible in them.
+    fn tables(&self) -> Vec<(String, u64)> {
+        let catalog = self.catalog.catalog();
+        let rows = |relation: &Relation| match relation {
+            Relation::Table(table) => (table.name.clone(), table.partitions.values().map(|p| p.rows).sum()),
+            Relation::View(view) => panic!("{} is a view", view.name),
+        };
+        catalog.relations(catalog.database("shop").unwrap().id).map(rows).collect()
+    }
+
+    fn table(&self, name: &str) -> Arc<Table> {
+        let catalog = self.catalog.catalog();
+        catalog.table(catalog.database("shop").unwrap().id, name).unwrap()
+    }
+}
+
+fn request(table: &str, if_exists: IfTable, label: &str) -> IngestRequest {
+    let (table, label) = (table.to_owned(), Some(label.to_owned()));
+    IngestRequest { database: None, table, if_absent: IfTable::Create, if_exists, label }
+}
+
+fn hidden(name: &str) -> String {
+    hidden_name(name, &uuid::Uuid::now_v7().to_string())
+}
+
+fn named(name: &str, rows: u64) -> (String, u64) {
+    (name.to_owned(), rows)
+}
+
+#[test]
+fn hidden_names_are_told_from_users() {
+    assert_eq!(hidden_for(&hidden("my_table")), Some("my_table"));
+    for name in ["my_table", "__tarn_replacing_my_table", "__tarn_replacing_t_7"] {
+        assert_eq!(hidden_for(name), None, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_replacement_leaves_the_table_that_it_made() {
+    let world = World::new().await;
+    assert_eq!(world.ingest("t", IfTable::Replace, "a", 3).await.unwrap(), 3);
+    assert_eq!(world.ingest("t", IfTable::Replace, "a", 3).await.unwrap(), 3, "it was made under this label");
+    assert_eq!(world.tables(), [named("t", 3)]);
+    assert_eq!(world.ingest("t", IfTable::Replace, "b", 2).await.unwrap(), 2);
+    let replaced = world.table("t").id;
+    assert_eq!(world.ingest("t", IfTable::Replace, "b", 2).await.unwrap(), 2);
+    assert_eq!(world.tables(), [named("t", 2)]);
+    assert_eq!(world.table("t").id, replaced);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_finishes_a_replacement_that_was_loaded_and_never_put_in_its_place() {
+    let world = World::new().await;
+    world.ingest("t", IfTable::Replace, "a", 3).await.unwrap();
+    world.ingest(&hidden("t"), IfTable::Fail, "b", 5).await.unwrap();
+    assert_eq!(world.ingest("t", IfTable::Replace, "b", 5).await.unwrap(), 5);
+    assert_eq!(world.tables(), [named("t", 5)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_of_another_tables_load_replaces_and_makes_nothing() {
+    let world = World::new().await;
+    world.ingest("t", IfTable::Replace, "a", 3).await.unwrap();
+    world.ingest("u", IfTable::Fail, "b", 1).await.unwrap();
+    for table in ["t", "w"] {
+        let error = world.ingest(table, IfTable::Replace, "b", 3).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists, "{error}");
+        assert!(error.message.contains("label `b`"), "{error}");
+        assert_eq!(world.tables(), [named("t", 3), named("u", 1)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_load_drops_its_own_table_and_no_other_of_the_name() {
+    let world = World::new().await;
+    let schema = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap().schema();
+    let failure = || EngineError { kind: ErrorKind::Invalid, message: "the source failed".to_owned() };
+    let fails = stream::iter([Err(failure())]).boxed();
+    world.session.ingest(request("t", IfTable::Fail, "a"), schema.clone(), fails).await.unwrap_err();
+    assert!(world.tables().is_empty());
+
+    let session = world.session.clone();
+    let meanwhile = stream::once(async move {
+        session.execute("drop table t", None).await?;
+        session.execute("create table t (mine int)", None).await?;
+        Err(failure())
+    });
+    world.session.ingest(request("t", IfTable::Fail, "a"), schema, meanwhile.boxed()).await.unwrap_err();
+    assert_eq!(world.tables(), [named("t", 0)]);
+    assert_eq!(world.table("t").schema.columns[0].name, "mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hidden_tables_go_when_nothing_can_bring_them_to_their_place() {
+    let world = World::new().await;
+    let (left, loaded) = (hidden("t"), hidden("t"));
+    world.run(&format!("create table `{left}` (a int)")).await;
+    world.run("create table `__tarn_replacing_t` (a int)").await;
+    world.ingest(&loaded, IfTable::Fail, "a", 1).await.unwrap();
+    let catalog = world.catalog.catalog();
+    let made = world.table(&left).created_ms;
+    assert!(abandoned(&catalog, made + MINUTE_MS).is_empty(), "its load may be about to begin");
+    let names: Vec<_> = abandoned(&catalog, made + 60 * MINUTE_MS).iter().map(|t| t.name.clone()).collect();
+    assert_eq!(names, [left]);
+}

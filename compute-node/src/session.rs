@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion_distributed::{DistributedExt, WorkerQueryContext, WorkerSessionBuilder};
+use datafusion_distributed::{
+    DistributedExt, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerSessionBuilder,
+};
 use tarn_proto::query_id::{self, QueryId};
 use tarn_scan::distribute::{WorkerChannels, headers, leaving};
-use tarn_scan::{ScanContext, TarnCodec};
+use tarn_scan::{ScanContext, TarnCodec, paced};
 use url::Url;
 
 use crate::memory::QueryRuntimes;
@@ -42,9 +44,14 @@ impl WorkerSessionBuilder for TaskSessions {
         let builder: SessionStateBuilder = builder
             .with_distributed_user_codec(TarnCodec::new(self.context.clone()))
             .with_distributed_channel_resolver(self.peers.clone())
-            .with_distributed_passthrough_headers(headers::passed_on(&task.headers))?;
+            .with_distributed_passthrough_headers(headers::passed_on(&task.headers))?
+            .with_distributed_worker_plan_rewrite_handler(pace);
         let mut state = builder.build();
         tarn_functions::register(&mut state)?;
         Ok(state)
     }
+}
+
+fn pace(task: WorkerPlanRewriteEvent<'_>) -> Result<WorkerPlanRewriteEventResponse> {
+    Ok(WorkerPlanRewriteEventResponse::new(paced(task.plan)?))
 }

@@ -18,6 +18,7 @@
 //!  segment      one segment file: footer, reads through the cache
 //!  runtime      threads that queries run on
 //!  memory       what a query may use of the process's memory
+//!  paced        joins that can be stopped while they find nothing
 //!  codec        tablet scans on the wire
 //!  distribute/  how many tasks, which tablets in which task, which worker runs it; calls between nodes
 //!  files/       files as a source
@@ -31,6 +32,7 @@ mod error;
 pub mod files;
 mod memory;
 mod metrics;
+mod paced;
 mod runtime;
 mod segment;
 mod tablet;
@@ -40,5 +42,6 @@ pub use context::{CacheConfig, ScanContext};
 pub use distribute::{TabletRouting, TabletScaleUp, TabletTaskCount, WorkerSet};
 pub use error::{Error, Failure};
 pub use memory::query_pool;
+pub use paced::{needs_pace, paced};
 pub use runtime::{QueryRows, QueryRuntime};
 pub use tablet::{Pruned, TabletRead, TabletScan, TabletSource, scan};

@@ -2,7 +2,8 @@
 //!
 //! A task ends when its query is cancelled, and lets others run, only where it yields. DataFusion yields after some number
 //! of batches from scans and exchanges. A join can make thousands of batches of each of those: without yielding for its
-//! own it would work on for minutes after its query was killed.
+//! own it would work on for minutes after its query was killed. One that returns few of many pairs gets its rows in small
+//! pieces besides: see `tarn_scan::paced`, which acts where the plan runs.
 
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
+use tarn_scan::needs_pace;
 
 /// Counts the batches of every join as work after which to yield.
 #[derive(Debug)]
@@ -21,11 +23,18 @@ pub(crate) struct GiveWay;
 impl PhysicalOptimizerRule for GiveWay {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
-            if is_join(&node) {
-                let node: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
-                return Ok(Transformed::yes(node));
+            if !is_join(&node) {
+                return Ok(Transformed::no(node));
             }
-            Ok(Transformed::no(node))
+            let mut children: Vec<_> = node.children().into_iter().cloned().collect();
+            let node = if needs_pace(node.as_ref()) {
+                children[1] = Arc::new(CooperativeExec::new(children[1].clone()));
+                replace_children_if_necessary(node, children)?
+            } else {
+                node
+            };
+            let node: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(node));
+            Ok(Transformed::yes(node))
         })
         .data()
     }

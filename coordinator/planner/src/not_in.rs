@@ -59,7 +59,9 @@ fn within(expr: Expr, positive: bool, schema: &DFSchema) -> Result<Expr> {
             Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
         }
         Expr::Not(inner) => match *inner {
-            Expr::InSubquery(test) => within(Expr::InSubquery(InSubquery { negated: !test.negated, ..test }), positive, schema)?,
+            Expr::InSubquery(test) => {
+                within(Expr::InSubquery(InSubquery { negated: !test.negated, ..test }), positive, schema)?
+            }
             inner => not(within(inner, !positive, schema)?),
         },
         Expr::InSubquery(test) if test.negated == positive => match unknown(&test, schema)? {

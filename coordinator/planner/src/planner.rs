@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 use tarn_catalog::{Catalog, View};
 use tarn_proto::query_id::QueryId;
 use tarn_scan::files::{FilesOptions, FilesTable, resolve};
-use tarn_scan::{ScanContext, WorkerSet, query_pool};
+use tarn_scan::{ScanContext, WorkerSet, paced, query_pool};
 use tarn_sql::Statement;
 use url::Url;
 
@@ -162,7 +162,7 @@ impl Planner {
         let plan = analyze(&state, bind(plan, parameters)?)?;
         let names = labels.apply(plan.schema().as_arrow());
         let logical = state.optimizer().optimize(plan, &state, |_, _| {})?;
-        let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
+        let physical = paced(state.query_planner().create_physical_plan(&logical, &state).await?)?;
         Ok(QueryPlan { logical, physical, task: planning.task(&state), files, names })
     }
 

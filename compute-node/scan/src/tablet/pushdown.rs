@@ -160,15 +160,7 @@ fn is_value(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
 }
 
 fn is_comparison(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-    )
+    matches!(operator, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
 }
 
 fn is_comparable(data_type: &DataType) -> bool {

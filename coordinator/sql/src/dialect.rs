@@ -170,7 +170,10 @@ impl Dialect for TarnDialect {
 
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
         // The operators read here take a copy of what stands left of them.
-        let is_ours = parser.peek_token_ref().token == Token::DoubleColon || parser.peek_keyword(Keyword::DIV);
+        let distinct = is_distinct(parser);
+        let is_ours = parser.peek_token_ref().token == Token::DoubleColon
+            || parser.peek_keyword(Keyword::DIV)
+            || distinct.is_some();
         let limit = if is_ours { MAX_COPIED_CHAIN } else { MAX_CHAIN };
         if std::iter::successors(Some(expr), |e| left_operand(e)).nth(limit).is_some() {
             let at = parser.peek_token_ref().span.start;
@@ -186,6 +189,16 @@ impl Dialect for TarnDialect {
                 format: None,
             }));
         }
+        // The parser's own would take the rest of the condition for the right side.
+        if let Some(negated) = distinct {
+            for _ in 0..if negated { 4 } else { 3 } {
+                parser.next_token();
+            }
+            let (left, right) = (Box::new(expr.clone()), parser.parse_subexpr(self.prec_value(Precedence::Is)));
+            return Some(right.map(Box::new).map(|right| {
+                if negated { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+            }));
+        }
         if parser.parse_keyword(Keyword::DIV) {
             let right = parser.parse_subexpr(self.prec_value(Precedence::MulDivModOp));
             return Some(right.map(|right| Expr::BinaryOp {
@@ -196,6 +209,17 @@ impl Dialect for TarnDialect {
         }
         None
     }
+}
+
+/// Whether `IS DISTINCT FROM`, or `IS NOT DISTINCT FROM` (true), stands next.
+fn is_distinct(parser: &Parser) -> Option<bool> {
+    let is = |n, keyword| matches!(&parser.peek_nth_token_ref(n).token, Token::Word(w) if w.keyword == keyword);
+    if !is(0, Keyword::IS) {
+        return None;
+    }
+    let negated = is(1, Keyword::NOT);
+    let n = usize::from(negated);
+    (is(1 + n, Keyword::DISTINCT) && is(2 + n, Keyword::FROM)).then_some(negated)
 }
 
 /// What stands left of the operator that was read last.

@@ -16,17 +16,32 @@ const JOIN_HINTS: [&str; 6] = ["BROADCAST", "SHUFFLE", "BUCKET", "COLOCATE", "UN
 /// thread's stack.
 const MAX_SET_OPERATIONS: usize = 500;
 
-/// Refuses queries of too many set operations before they become a tree.
+/// Refuses queries of too many set operations before they become a tree, and operations that do not exist.
 pub(super) fn check_set_operations(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut operations = 0;
+    // EXCEPT or INTERSECT, if it is the word before.
+    let mut distinct = None;
     for TokenWithSpan { token, span } in tokens {
         match token {
             Token::SemiColon => operations = 0,
+            Token::Whitespace(_) => continue,
             Token::Word(word) if matches!(word.keyword, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT) => {
                 operations += 1;
             }
+            Token::Word(word) if word.keyword == Keyword::ALL => {
+                if let Some(operation) = distinct {
+                    let message = format!("{operation:?} ALL is not available: without ALL it gives every row once");
+                    return Err(ParseError::new(span.start.into(), message));
+                }
+            }
             _ => {}
         }
+        distinct = match token {
+            Token::Word(word) if matches!(word.keyword, Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS) => {
+                Some(word.keyword)
+            }
+            _ => None,
+        };
         if operations > MAX_SET_OPERATIONS {
             let message = format!(
                 "a query has more than {MAX_SET_OPERATIONS} set operations (UNION, EXCEPT, INTERSECT): split it"

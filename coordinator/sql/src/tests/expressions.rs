@@ -78,6 +78,14 @@ fn expressions_of_every_kind_parse() {
 }
 
 #[test]
+fn is_distinct_from_takes_one_operand() {
+    let Expr::BinaryOp { left, right, .. } = expr("a IS DISTINCT FROM true AND b > 3") else { panic!() };
+    assert_eq!((left.to_string(), right.to_string()), ("a IS DISTINCT FROM true".into(), "b > 3".into()));
+    let Expr::BinaryOp { left, .. } = expr("a is not distinct from b + 1 or c") else { panic!() };
+    assert_eq!(left.to_string(), "a IS NOT DISTINCT FROM b + 1");
+}
+
+#[test]
 fn lambdas_are_told_from_paths_into_documents() {
     for text in ["x -> x + 1", "(x) -> x", "(x, y) -> x + y"] {
         assert!(matches!(expr(text), Expr::Lambda(_)), "{text}");

@@ -85,6 +85,14 @@ fn errors_point_at_line_and_column() {
             "SHOW NONSENSE",
             "expected CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, STORAGE NODES, TABLES, TABLETS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6",
         ),
+        (
+            "SELECT 1 INTERSECT ALL SELECT 1",
+            "INTERSECT ALL is not available: without ALL it gives every row once at line 1, column 20",
+        ),
+        (
+            "SELECT 1 EXCEPT\nALL SELECT 1",
+            "EXCEPT ALL is not available: without ALL it gives every row once at line 2, column 1",
+        ),
         ("SELECT 'abc", "Unterminated string literal at line 1, column 8"),
         (
             "SELECT CAST(1 AS DECIMAL(50, 1))",
@@ -124,6 +132,8 @@ fn long_chains_are_refused_not_a_crash() {
     );
     assert!(parse(&format!("SELECT 1{}", " IS NULL".repeat(100_000))).unwrap_err().message.contains("in a row"));
     assert!(parse(&format!("SELECT 1{}", "::INT".repeat(100_000))).unwrap_err().message.contains("in a row"));
+    let distinct = format!("SELECT 1{}", " IS DISTINCT FROM 1".repeat(100_000));
+    assert!(parse(&distinct).unwrap_err().message.contains("in a row"));
     assert!(parse(&format!("SELECT 1{}", " DIV 2".repeat(100_000))).unwrap_err().message.contains("in a row"));
     let unions = |n: usize| format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(n));
     assert!(parse(&unions(400)).is_ok());

@@ -3,7 +3,7 @@
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
-use tarn_proto::ErrorKind;
+use tarn_proto::{ErrorKind, TabletId};
 use tarn_scan::files::FilesError;
 use tarn_sql::ParseError;
 
@@ -48,6 +48,14 @@ pub enum Error {
         /// Values given.
         given: usize,
     },
+    /// A tablet none of whose storage nodes the cluster knows.
+    #[error("tablet {tablet} of `{table}` has no storage node: SHOW TABLETS FROM {table} tells where it was")]
+    NoStorageNode {
+        /// The tablet.
+        tablet: TabletId,
+        /// `database.table`.
+        table: String,
+    },
     /// Files that cannot be read.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -73,6 +81,7 @@ impl Error {
             Self::Parse(_) | Self::NoDatabase { .. } | Self::ViewDepth(_) | Self::Parameters { .. } => {
                 ErrorKind::Invalid
             }
+            Self::NoStorageNode { .. } => ErrorKind::Unavailable,
             Self::View { source, .. } => source.kind(),
             Self::Files(error) => error.kind(),
             Self::Engine(error) => kind(error),
@@ -171,5 +180,18 @@ fn place(error: &DataFusionError) -> Option<(u64, u64)> {
         DataFusionError::Shared(inner) => place(inner),
         DataFusionError::Collection(errors) => errors.first().and_then(place),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tablet_without_a_storage_node_is_unavailable() {
+        let error = Error::NoStorageNode { tablet: TabletId(7), table: "d.t".to_owned() };
+        let engine = DataFusionError::External(Box::new(error));
+        assert_eq!(kind(&engine), ErrorKind::Unavailable);
+        assert!(Error::from(engine).to_string().starts_with("tablet t7 of `d.t` has no storage node"));
     }
 }

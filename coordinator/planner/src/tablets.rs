@@ -13,6 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use tarn_catalog::{Table, TableModel};
 use tarn_scan::{Pruned, TabletRead, TabletScan, scan};
 
+use crate::error::Error;
 use crate::planner::Planning;
 use crate::prune::Pruner;
 
@@ -63,10 +64,8 @@ impl TabletTable {
                     continue;
                 }
                 let node = tablet.replicas.iter().find_map(|id| catalog.nodes.get(id)).ok_or_else(|| {
-                    DataFusionError::Execution(format!(
-                        "tablet {} of `{}` has no storage node: SHOW TABLETS FROM {} tells where it was",
-                        tablet.id, self.name, self.name
-                    ))
+                    let (tablet, table) = (tablet.id, self.name.clone());
+                    DataFusionError::External(Box::new(Error::NoStorageNode { tablet, table }))
                 })?;
                 reads.push(TabletRead {
                     tablet: tablet.id,

@@ -3,6 +3,7 @@
 //! | written | planned as |
 //! |---|---|
 //! | `CAST(x AS type)`, `x::type` | `TRY_CAST`: what cannot be cast is NULL |
+//! | `timestamp '..'` | a DATETIME, in microseconds |
 //! | `1e3` | a DOUBLE; numbers without an exponent are DECIMAL |
 //! | `x [NOT] REGEXP y`, `x [NOT] RLIKE y` | `[NOT] regexp_like(x, y)` |
 //! | `if(a, b, c)` | `CASE WHEN a THEN b ELSE c END` |
@@ -17,7 +18,8 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SetExpr,
-    TableFactor, TableFunctionArgs, UnaryOperator, Value, ValueWithSpan, Values, VisitMut, VisitorMut,
+    TableFactor, TableFunctionArgs, TimezoneInfo, TypedString, UnaryOperator, Value, ValueWithSpan, Values, VisitMut,
+    VisitorMut,
 };
 
 /// Rewrites a query in place.
@@ -55,6 +57,12 @@ fn expression(expr: &mut Expr) -> Option<Expr> {
         Expr::Value(_) if has_exponent(expr) => double(expr),
         Expr::Cast { kind, .. } => {
             *kind = CastKind::TryCast;
+            None
+        }
+        Expr::TypedString(TypedString { data_type, .. }) => {
+            if let DataType::Datetime(_) | DataType::Timestamp(_, TimezoneInfo::None) = data_type {
+                *data_type = DataType::Timestamp(Some(6), TimezoneInfo::None);
+            }
             None
         }
         Expr::CompoundFieldAccess { access_chain, .. } => {
@@ -207,6 +215,7 @@ mod tests {
             translated("values (1.5, 2), (-1e3, 2)"),
             "VALUES (TRY_CAST('1.5' AS DOUBLE), 2), (-TRY_CAST('1e3' AS DOUBLE), 2)"
         );
+        assert_eq!(translated("select timestamp '9999-12-31'"), "SELECT TIMESTAMP(6) '9999-12-31'");
         assert_eq!(translated("select 1e300, 1.5"), "SELECT CAST('1e300' AS DOUBLE), 1.5");
     }
 

@@ -1,4 +1,4 @@
-//! Operators that mean something else here than in DataFusion.
+//! Operators, and functions that DataFusion plans like operators, that mean something else here than there.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result};
@@ -35,6 +35,10 @@ impl ExprPlanner for Arithmetic {
             }
             op => Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
         }
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(tarn_functions::substr().call(args)))
     }
 }
 

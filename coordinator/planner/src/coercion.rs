@@ -126,7 +126,10 @@ fn coerce_expr(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
         }
         Expr::ScalarFunction(function) => match function.func.name() {
-            name if CHOICES.contains(&name) => choose(function.args.iter_mut().collect(), schema)?,
+            name if CHOICES.contains(&name) => {
+                let chosen = choose(function.args.iter_mut().collect(), schema)?;
+                coalesced(function, schema) || chosen
+            }
             "nullif" => compare(function.args.iter_mut().collect(), schema)?,
             "get_field" => keys(function, schema),
             "date_trunc" if function.args.get(1).is_some_and(|t| t.get_type(schema).is_ok_and(|t| is_date(&t))) => {
@@ -210,6 +213,16 @@ fn attempted(expr: &mut Expr, from: &DataType, to: &DataType) -> Option<Expr> {
         _ => return None,
     };
     Some(function.call(vec![text]))
+}
+
+/// Makes `ifnull`, which knows neither times nor decimals and takes them for texts, the `coalesce` that it is.
+fn coalesced(function: &mut ScalarFunction, schema: &DFSchema) -> bool {
+    let any = |is: fn(&DataType) -> bool| function.args.iter().any(|arg| arg.get_type(schema).is_ok_and(|t| is(&t)));
+    if function.func.name() != "nvl" || any(is_text) || !any(|t| t.is_temporal() || t.is_decimal()) {
+        return false;
+    }
+    function.func = datafusion::functions::core::coalesce();
+    true
 }
 
 /// The next larger type of integers, unless it is the largest.

@@ -1,5 +1,5 @@
 use datafusion::arrow::datatypes::{Field, IntervalMonthDayNano, Schema};
-use datafusion::functions::core::expr_fn::{coalesce, nullif};
+use datafusion::functions::core::expr_fn::{coalesce, nullif, nvl};
 use datafusion::functions::string::expr_fn::concat;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, in_list, in_subquery, lit, table_scan, try_cast};
 
@@ -54,6 +54,7 @@ fn what_meets_a_datetime_is_one_in_microseconds() {
     assert_eq!(coerced(col("t").eq(col("t"))), "t = t");
     assert_eq!(type_of(coalesce(vec![col("t"), col("d")])), micros());
     assert_eq!(type_of(nullif(col("t"), col("d"))), micros());
+    assert_eq!(type_of(nvl(col("t"), col("d"))), micros());
     assert_eq!(coerced(coalesce(vec![col("t"), lit("none")])), "coalesce(datetime_to_text(t), Utf8(\"none\"))");
 }
 

@@ -27,7 +27,7 @@ use url::Url;
 
 use crate::coercion::coerce;
 use crate::dialect::translate;
-use crate::distributed::{self, RemoteQuery, WorkerChannels};
+use crate::distributed::{self, RemoteQuery, WorkerChannels, is_distributed};
 use crate::error::{Error, Result};
 use crate::labels::{Labels, separate};
 use crate::not_in::sound;
@@ -162,7 +162,9 @@ impl Planner {
         let plan = analyze(&state, bind(plan, parameters)?)?;
         let names = labels.apply(plan.schema().as_arrow());
         let logical = state.optimizer().optimize(plan, &state, |_, _| {})?;
-        let physical = paced(state.query_planner().create_physical_plan(&logical, &state).await?)?;
+        let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
+        // Compute nodes pace their tasks themselves.
+        let physical = if is_distributed(physical.as_ref()) { physical } else { paced(physical)? };
         Ok(QueryPlan { logical, physical, task: planning.task(&state), files, names })
     }
 

@@ -200,7 +200,16 @@ class Cluster:
         for node in self.nodes.values():
             node.wait_ready()
         wait_for("the first statement", lambda: self.scalar("select 1") == 1)
+        wait_for("every coordinator to know every node", self.is_acquainted)
         return self
+
+    def is_acquainted(self):
+        coordinators = [node for node in self.nodes.values() if node.flight and node.running()]
+        return all(
+            {node.grpc for node in self.of_role(role) if node.running()}
+            <= {row["Address"] for row in self.table(f"show {role} nodes", coordinator) if row["Alive"] == "true"}
+            for coordinator in coordinators for role in ("storage", "compute")
+        )
 
     def stop(self):
         for node in self.nodes.values():

@@ -18,12 +18,14 @@ from cluster import SPREAD, Cluster, address, wait_for
 NOTICED_SECONDS, MARGIN_SECONDS = 5, 5
 TABLE = "create table {} (a bigint, b int) duplicate key (a) distributed by hash (a) buckets 8"
 GROUPS = "select b, count(*) from d.t group by b"
+# Enough for several partitions, so that each node gets some.
+ROWS = 200_000
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     cluster = Cluster.three(tmp_path_factory.mktemp("admin"), compute=3)
-    cluster.run("create database d", TABLE.format("d.t"), "insert into d.t select value, 1 from range(0, 1000)")
+    cluster.run("create database d", TABLE.format("d.t"), f"insert into d.t select value, 1 from range(0, {ROWS})")
     wait_for("every node to be heard everywhere", lambda: all(
         member["alive"]
         for coordinator in cluster.of_role("coordinator")
@@ -161,7 +163,7 @@ def spread(cluster, node):
     """Tasks that `node` takes on for one query of each coordinator."""
     before = tasks(node)
     for coordinator in cluster.of_role("coordinator"):
-        assert cluster.rows(GROUPS, node=coordinator, settings=SPREAD) == [(1, 1000)]
+        assert cluster.rows(GROUPS, node=coordinator, settings=SPREAD) == [(1, ROWS)]
     return tasks(node) - before
 
 
@@ -212,7 +214,7 @@ def test_a_dead_compute_node_is_noticed_forgotten_and_comes_back(cluster, record
     record_property("dead_node_noticed_after_s", round(time.monotonic() - killed, 2))
     assert done(cluster.admin("remove-node", number)) == f"node {number} removed\n"
     assert victim.grpc not in {n["address"] for n in cluster.status()["nodes"]}
-    assert cluster.rows(GROUPS, settings=SPREAD) == [(1, 1000)]
+    assert cluster.rows(GROUPS, settings=SPREAD) == [(1, ROWS)]
     victim.start().wait_ready()
     assert member(cluster, victim)["alive"]
 
@@ -228,7 +230,7 @@ def test_a_coordinator_joins_as_an_observer_votes_and_leaves(cluster):
         r["Id"]: (r["Role"], r["Alive"], r["FlightAddress"]) for r in cluster.table("show coordinators")
     }["4"] == ("OBSERVER", "true", flight), 10)
     # It answers, and forwards what only the leader can do.
-    assert cluster.scalar("select count(*) from d.t", node=new) == 1000
+    assert cluster.scalar("select count(*) from d.t", node=new) == ROWS
     cluster.run("create database by_observer", node=new)
     assert ("by_observer",) in cluster.rows("show databases")
     refused(cluster.admin("add-coordinator", 4, address()), f"is a member at {new.grpc}: remove it first")
@@ -263,7 +265,7 @@ def test_without_a_majority_a_coordinator_is_not_ready_and_still_answers(cluster
     wait_for("readiness to end", lambda: last.get("/readyz")[0] == 503, NOTICED_SECONDS + MARGIN_SECONDS)
     assert last.get("/healthz") == (200, "ok\n")
     assert {r["Id"]: r["Alive"] for r in cluster.table("show coordinators", node=last)} == {"1": "true", "2": "false", "3": "false"}
-    assert cluster.scalar("select count(*) from d.t", node=last) == 1000
+    assert cluster.scalar("select count(*) from d.t", node=last) == ROWS
     for node in others:
         node.start()
     for node in others:

@@ -106,7 +106,7 @@ def test_every_node_that_works_for_a_query_logs_its_id(fresh):
     cluster.run(
         "create database d",
         "create table d.t (a bigint, b int) duplicate key (a) distributed by hash (a) buckets 8",
-        "insert into d.t select value, 1 from range(0, 1000)",
+        "insert into d.t select value, 1 from range(0, 200000)",
     )
     sql = "select b, count(*) from d.t group by b"
     wait_for("compute nodes to be known", lambda: cluster.is_spread(sql, settings=SPREAD))

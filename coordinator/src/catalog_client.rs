@@ -2,7 +2,7 @@
 //! answered.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -17,6 +17,11 @@ use tracing::warn;
 
 use crate::Members;
 use crate::reconcile::tablets::create_missing;
+
+/// Nodes tell every second that they live: one that does not within this time has not just been started.
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
+/// Between two looks for a heartbeat.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the rest of a coordinator changes and reads the catalog through. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +40,18 @@ impl ReplicatedCatalog {
     /// A catalog that holds everything acknowledged before the call.
     pub async fn linearizable(&self) -> Result<Catalog, tarn_raft::Error> {
         self.raft.linearizable_catalog().await
+    }
+
+    /// Storage nodes for new tablets. If none is known to live, as just after a start, a first heartbeat is waited for.
+    pub async fn placement_soon(&self) -> Vec<NodeId> {
+        let deadline = Instant::now() + FIRST_HEARTBEAT;
+        loop {
+            let placement = self.placement();
+            if !placement.is_empty() || Instant::now() >= deadline {
+                return placement;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Connections to storage nodes.

@@ -25,7 +25,7 @@ pub async fn propose(
     spec: TableSpec,
     if_not_exists: bool,
 ) -> Result<TableId, Error> {
-    let (table, placement) = (Box::new(spec), context.shared.catalog.placement());
+    let (table, placement) = (Box::new(spec), context.shared.catalog.placement_soon().await);
     match context.propose(Operation::CreateTable { database, table, if_not_exists, placement }).await? {
         Response::Table(table) => Ok(table),
         other => Err(Error::Internal(format!("unexpected answer to CreateTable: {other:?}"))),

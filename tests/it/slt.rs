@@ -15,24 +15,24 @@ use crate::harness::{Client, Cluster};
 
 #[test]
 fn every_file_passes_embedded() {
-    run_all(&Cluster::dev(), "set scan_bytes_per_task = 33554432");
+    run_all(&Cluster::dev(), "embedded", "set scan_bytes_per_task = 33554432");
 }
 
 #[test]
 fn every_file_passes_on_a_cluster() {
     // The least read is worth a task on a compute node, so that small tables are queried there.
-    run_all(&Cluster::three(), "set scan_bytes_per_task = 1");
+    run_all(&Cluster::three(), "cluster", "set scan_bytes_per_task = 1");
 }
 
-/// Runs every file in sessions that begin with the statement `setting`.
-fn run_all(cluster: &Cluster, setting: &str) {
+/// Runs every file in sessions that begin with the statement `setting`. Records may be `onlyif` the mode.
+fn run_all(cluster: &Cluster, mode: &str, setting: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut failures = Vec::new();
     let files = files();
     assert!(!files.is_empty(), "no files");
     for file in &files {
         let name = file.file_stem().expect("a name").to_str().expect("UTF-8");
-        if let Err(error) = runtime.block_on(run_file(cluster, file, name, setting)) {
+        if let Err(error) = runtime.block_on(run_file(cluster, file, name, mode, setting)) {
             failures.push(format!("{name}: {error}"));
         }
     }
@@ -50,7 +50,7 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-async fn run_file(cluster: &Cluster, file: &Path, name: &str, setting: &str) -> Result<(), String> {
+async fn run_file(cluster: &Cluster, file: &Path, name: &str, mode: &str, setting: &str) -> Result<(), String> {
     let url = cluster.url();
     let database = format!("slt_{name}");
     let mut client = Client::connect(&url).await;
@@ -66,6 +66,7 @@ async fn run_file(cluster: &Cluster, file: &Path, name: &str, setting: &str) -> 
             Ok(Session(client))
         }
     });
+    runner.add_label(mode);
     runner.with_column_validator(sqllogictest::strict_column_validator);
     let script = std::fs::read_to_string(file).expect("a file");
     let data = cluster.folder().join("slt-data");

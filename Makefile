@@ -25,7 +25,7 @@ build: setup
 demo: build
 	@bash scripts/demo.sh
 
-# Every command selects the whole workspace in the release profile: then nothing is compiled twice.
+# What builds and runs selects the whole workspace in the release profile: then nothing is compiled twice.
 BUILD := $(CARGO) build --locked --release --workspace --bins
 
 test: setup
@@ -35,12 +35,12 @@ test: setup
 
 check:
 	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy --locked --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v typos >/dev/null; then typos; fi
 
 fix:
 	$(CARGO) fmt --all
-	$(CARGO) clippy --locked --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
 	@if command -v typos >/dev/null; then typos --write-changes; fi
 
 bench: build

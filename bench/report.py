@@ -70,7 +70,7 @@ def write(results, out):
     lines = [
         "# Measurements", "",
         f"{machine['cpu']}, {machine['memory_gib']} GiB, {machine['date']}; DuckDB {machine['duckdb']}, DataFusion "
-        f"{machine['datafusion']} (Python packages). Measured by `make bench`.", "",
+        f"{machine['datafusion']} (Python packages). `make bench` measures all of it.", "",
         "Milliseconds until all rows have arrived, the median of several runs. Hot: one process, the first run not",
         "counted. Cold: a new process for each run"
         + (", page cache emptied." if machine["page cache dropped before cold runs"] else "; the page cache could not be emptied."),
@@ -84,7 +84,8 @@ def write(results, out):
                 file = f"{name}-{kind}.svg"
                 chart(entry, kind, out / file)
                 title = f"## {entry['suite'].upper()}, scale {entry['scale']:g}, {kind}"
-                lines += [title, "", f"Median of {entry['runs'][kind]}.", "", f"![times]({file})", ""]
+                how = f"Median of {entry['runs'][kind]}, by `{entry['commands'][kind]}`."
+                lines += [title, "", " ".join([how, *entry.get("remarks", [])]), "", f"![times]({file})", ""]
                 lines += [*table(entry, kind), ""]
         for engine, loads in entry["load"].items():
             for of, load in loads.items():

@@ -248,6 +248,7 @@ def main():
     arguments = parser.parse_args()
     arguments.data.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    command = " ".join(["bench/run.py", *sys.argv[1:]])
     results = {"machine": machine(), "suites": []}
     if arguments.append:
         results["suites"] = json.loads((arguments.out / "results.json").read_text())["suites"]
@@ -270,9 +271,11 @@ def main():
                     entry["load"][engine] = load(suite, data, store)
                 if arguments.runs:
                     entry["runs"]["hot"] = arguments.runs
+                    entry.setdefault("commands", {})["hot"] = command
                     entry["hot"][engine], rows[engine] = measure_hot(engine, suite, data, store, arguments.runs)
                 if arguments.cold_runs:
                     entry["runs"]["cold"] = arguments.cold_runs
+                    entry.setdefault("commands", {})["cold"] = command
                     entry["cold"][engine] = measure_cold(engine, suite, data, store, arguments.cold_runs)
             entry["wrong"] = compare(rows) if "duckdb" in rows else entry["wrong"]
             if "tarn" in arguments.engines:

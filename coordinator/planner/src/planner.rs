@@ -82,7 +82,7 @@ pub struct QueryContext {
     pub time_zone: String,
     /// Whether compute nodes may take part.
     pub distributed: bool,
-    /// What a task on a compute node should read at least, in bytes. A query that reads less stays here.
+    /// What a task on a compute node should read at least, in bytes. A query that reads less is one task.
     pub scan_bytes_per_task: u64,
     /// Whether tasks on compute nodes send their metrics, for `EXPLAIN ANALYZE`.
     pub collect_metrics: bool,

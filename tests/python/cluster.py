@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -275,7 +276,7 @@ class Cluster:
     def is_spread(self, sql, database=None, settings=None):
         """Whether several tasks on compute nodes run the query."""
         plan = self.rows(f"explain {sql}", database=database, settings=settings)
-        return any("tasks=" in row[0] and "tasks=1," not in row[0] for row in plan)
+        return any(int(tasks) > 1 for (line,) in plan for tasks in re.findall(r"Stage \d+ ── tasks=(\d+)", line))
 
     def run(self, *statements, node=None, database=None):
         """Runs statements that return no rows."""

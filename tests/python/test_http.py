@@ -7,6 +7,9 @@ from cluster import SPREAD, Cluster, Node, address, wait_for
 
 ROLES = {"coordinator": "coordinator", "storage": "storage-node", "compute": "compute-node"}
 
+# Enough for several partitions, so that each compute node gets some.
+ROWS = 200_000
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
@@ -14,11 +17,11 @@ def cluster(tmp_path_factory):
     cluster.run(
         "create database d",
         "create table d.t (a bigint, b int) duplicate key (a) distributed by hash (a) buckets 8",
-        "insert into d.t select value, 1 from range(0, 1000)",
+        f"insert into d.t select value, 1 from range(0, {ROWS})",
     )
     groups = "select b, count(*) from d.t group by b"
     wait_for("queries to spread", lambda: cluster.is_spread(groups, settings=SPREAD))
-    assert cluster.rows(groups, settings=SPREAD) == [(1, 1000)]
+    assert cluster.rows(groups, settings=SPREAD) == [(1, ROWS)]
     yield cluster
     cluster.kill_all()
 
@@ -62,9 +65,9 @@ def test_metrics_count_what_was_done(cluster):
     assert total(coordinators, "tarn_raft_is_leader") == 1
     assert total(coordinators, "tarn_gateway_requests_total", outcome="ok") > 0
     assert total(coordinators, "tarn_gateway_request_seconds_count") > 0
-    assert total(coordinators, "tarn_load_rows_total") == 1000
+    assert total(coordinators, "tarn_load_rows_total") == ROWS
     assert total(coordinators, "tarn_loads_total", outcome="visible") == 1
-    assert total(storage, "tarn_tablet_rows_written_total") == 1000
+    assert total(storage, "tarn_tablet_rows_written_total") == ROWS
     assert total(storage, "tarn_tablet_bytes_written_total") > 0
     assert total(compute, "tarn_compute_tasks_total") > 0
     assert total(compute, "tarn_scan_rows_total") > 0

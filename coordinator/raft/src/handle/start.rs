@@ -1,16 +1,16 @@
 //! Life of the handle: open, recover, form the cluster; hand over and stop.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::BasicNode;
 use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
-use rocksdb::DB;
 use tarn_proto::NodeId;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::rejoin::{self, Standing};
@@ -28,14 +28,11 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(3);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Time given to the last users of the storage to let go of it.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// How often that is looked at.
-const CLOSE_POLL: Duration = Duration::from_millis(5);
 
 /// What a running node owns beside the library's own tasks.
 pub(super) struct Running {
     leadership: JoinHandle<()>,
-    writer: std::thread::JoinHandle<()>,
-    db: Weak<DB>,
+    closed: oneshot::Receiver<()>,
 }
 
 impl CatalogRaft {
@@ -53,13 +50,11 @@ impl CatalogRaft {
         let (dir, shown) = (config.data_dir.join(DIRECTORY), view.clone());
         let opened = tokio::task::spawn_blocking(move || storage::open(&dir, node_id, shown)).await;
         let opened = opened.map_err(|e| Error::Stopped { reason: e.to_string() })??;
-        let db = Arc::downgrade(&opened.db);
-        drop(opened.db);
 
         let network = NetworkFactory::new(node_id, peers.clone());
         let raft = Raft::new(node_id, consensus, network, opened.log, opened.machine).await?;
         let (leadership, task) = leadership::follow(node_id, &raft);
-        let running = Running { leadership: task, writer: opened.writer, db };
+        let running = Running { leadership: task, closed: opened.closed };
         let node = Self {
             inner: Arc::new(Inner {
                 node_id,
@@ -129,11 +124,9 @@ impl CatalogRaft {
 impl Running {
     async fn close(self) -> Result<(), tokio::time::error::Elapsed> {
         timeout(CLOSE_WITHIN, async {
-            let mut poll = interval(CLOSE_POLL);
-            // The last log handle ends the writer, which flushes and lets go of the database.
-            while self.db.strong_count() > 0 || !self.writer.is_finished() || !self.leadership.is_finished() {
-                poll.tick().await;
-            }
+            // Both end in an error only: a panic that was reported, and a channel that nobody sends to.
+            let _ = self.leadership.await;
+            let _ = self.closed.await;
         })
         .await
     }

@@ -4,28 +4,27 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogIdOptionExt, LogState, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
-use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
-use tokio::sync::{mpsc, oneshot};
+use rocksdb::{Direction, IteratorMode, ReadOptions};
+use tokio::sync::oneshot;
 
 use super::window::Window;
-use super::writer::{self, Request};
-use super::{COMMITTED, LOG, META, PURGED, VOTE, blocking, disk, family};
+use super::writer::{Request, WriterThread, stopped};
+use super::{COMMITTED, Database, LOG, META, PURGED, VOTE, blocking, disk, family};
 use crate::record;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// Replication sends at most about this many bytes of commands in one message (and always one entry).
 const READ_BYTES: usize = 1 << 20;
 
-/// The writing side; consensus holds exactly one.
+/// The writing side; consensus holds exactly one. Dropping it ends the writer and blocks until its last writes are done.
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Request>,
+    writer: WriterThread,
     /// Number of the last append.
     writes: u64,
 }
@@ -35,14 +34,14 @@ pub(crate) struct LogStore {
 pub(crate) struct LogReader(Arc<Shared>);
 
 struct Shared {
-    db: Arc<DB>,
+    db: Arc<Database>,
     window: Arc<Mutex<Window>>,
     vote: Mutex<Option<Vote>>,
 }
 
 impl LogStore {
     /// Reads the log's bounds and starts the writer. Blocks on the disk.
-    pub fn open(db: Arc<DB>) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn open(db: Arc<Database>) -> io::Result<Self> {
         let meta = family(&db, META);
         let purged = match db.get_cf(meta, PURGED).map_err(disk)? {
             Some(bytes) => record::decode_position(&bytes)?,
@@ -52,18 +51,14 @@ impl LogStore {
         let newest = db.iterator_cf(family(&db, LOG), IteratorMode::End).next().transpose().map_err(disk)?;
         let last = newest.map(|(_, bytes)| record::decode_entry(&bytes)).transpose()?.map(|entry| entry.log_id);
         let window = Arc::new(Mutex::new(Window::new(purged, last.max(purged))));
-        let (queue, thread) = writer::start(db.clone(), window.clone())?;
-        Ok((Self { shared: Arc::new(Shared { db, window, vote: Mutex::new(vote) }), queue, writes: 0 }, thread))
-    }
-
-    async fn send(&self, request: Request) -> io::Result<()> {
-        self.queue.send(request).await.map_err(|_| io::Error::other("the log's writer has stopped"))
+        let writer = WriterThread::start(db.clone(), window.clone())?;
+        Ok(Self { shared: Arc::new(Shared { db, window, vote: Mutex::new(vote) }), writer, writes: 0 })
     }
 
     async fn durably(&self, request: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Request + Send) -> io::Result<()> {
         let (done, flushed) = oneshot::channel();
-        self.send(request(done)).await?;
-        flushed.await.map_err(|_| io::Error::other("the log's writer has stopped"))?
+        self.writer.send(request(done)).await?;
+        flushed.await.map_err(|_| stopped())?
     }
 }
 
@@ -86,7 +81,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        self.send(Request::Committed { record: record::encode_position(committed) }).await
+        self.writer.send(Request::Committed { record: record::encode_position(committed) }).await
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -120,7 +115,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             encoded
         };
-        self.send(Request::Append { write: self.writes, entries: encoded, since, done: callback }).await
+        self.writer.send(Request::Append { write: self.writes, entries: encoded, since, done: callback }).await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {

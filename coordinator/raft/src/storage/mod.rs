@@ -24,12 +24,13 @@ mod writer;
 mod tests;
 
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Options};
 use tarn_proto::NodeId;
+use tokio::sync::oneshot;
 
 pub(crate) use log::LogStore;
 pub(crate) use machine::StateMachine;
@@ -57,20 +58,32 @@ const MAX_WAL_BYTES: u64 = 64 << 20;
 pub(crate) struct Storage {
     pub log: LogStore,
     pub machine: StateMachine,
-    /// The writer thread. It ends when the last handle of the log is dropped.
-    pub writer: JoinHandle<()>,
-    pub db: Arc<DB>,
+    /// Resolves (to an error, nothing is sent) once both are dropped and the directory can be opened again.
+    pub closed: oneshot::Receiver<()>,
+}
+
+/// The database, which tells when it has been closed.
+pub(crate) struct Database {
+    db: DB,
+    /// After `db`: fields are dropped in order.
+    _closed: oneshot::Sender<()>,
+}
+
+impl Deref for Database {
+    type Target = DB;
+
+    fn deref(&self) -> &DB {
+        &self.db
+    }
 }
 
 /// Opens (or creates) the directory. Blocks on the disk.
 pub(crate) fn open(dir: &Path, owner: NodeId, view: Arc<View>) -> Result<Storage, Error> {
     std::fs::create_dir_all(dir).map_err(|source| Error::Directory { dir: dir.to_owned(), source })?;
-    let db = open_db(dir, &options()).map_err(|source| Error::Open { dir: dir.to_owned(), source })?;
+    let (db, closed) = open_db(dir, &options()).map_err(|source| Error::Open { dir: dir.to_owned(), source })?;
     claim(&db, owner)?;
-    let db = Arc::new(db);
     let machine = StateMachine::new(SnapshotStore::new(db.clone()), view);
-    let (log, writer) = LogStore::open(db.clone())?;
-    Ok(Storage { log, machine, writer, db })
+    Ok(Storage { log: LogStore::open(db)?, machine, closed })
 }
 
 fn options() -> Options {
@@ -84,13 +97,15 @@ fn options() -> Options {
     options
 }
 
-fn open_db(dir: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
+fn open_db(dir: &Path, options: &Options) -> Result<(Arc<Database>, oneshot::Receiver<()>), rocksdb::Error> {
     let families = [LOG, META, SNAPSHOT].map(|name| {
         let mut options = Options::default();
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         ColumnFamilyDescriptor::new(name, options)
     });
-    DB::open_cf_descriptors(options, dir, families)
+    let db = DB::open_cf_descriptors(options, dir, families)?;
+    let (sender, closed) = oneshot::channel();
+    Ok((Arc::new(Database { db, _closed: sender }), closed))
 }
 
 /// A directory belongs to the node that created it: two nodes with one log's past would break the quorum.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rocksdb::{WriteBatch, WriteOptions};
 
-use super::{SNAPSHOT, disk, family};
+use super::{Database, SNAPSHOT, disk, family};
 use crate::record::{self, SnapshotRecord};
 use crate::types::{Snapshot, SnapshotMeta};
 
@@ -19,13 +19,13 @@ const CURRENT: &[u8] = b"current";
 
 /// The one snapshot.
 pub(crate) struct SnapshotStore {
-    db: Arc<DB>,
+    db: Arc<Database>,
     /// One snapshot is written at a time.
     writing: Mutex<()>,
 }
 
 impl SnapshotStore {
-    pub fn new(db: Arc<DB>) -> Self {
+    pub fn new(db: Arc<Database>) -> Self {
         Self { db, writing: Mutex::new(()) }
     }
 

@@ -64,8 +64,8 @@ async fn entries_that_left_memory_are_read_from_disk_in_limited_portions() {
 async fn a_data_directory_is_not_opened_for_another_node() {
     let dir = TempDir::new().unwrap();
     let storage = open(dir.path(), NodeId(1), Arc::new(View::new())).unwrap();
-    drop((storage.log, storage.machine, storage.db));
-    storage.writer.join().unwrap();
+    drop((storage.log, storage.machine));
+    storage.closed.await.unwrap_err();
     let error = open(dir.path(), NodeId(2), Arc::new(View::new())).err().unwrap();
     assert!(matches!(error, Error::WrongNode { found: NodeId(1), expected: NodeId(2) }), "{error}");
 }
@@ -76,9 +76,9 @@ async fn an_append_is_acknowledged_after_an_fsync_and_waiting_appends_share_one(
     let dir = TempDir::new().unwrap();
     let mut options = options();
     options.enable_statistics();
-    let db = Arc::new(open_db(dir.path(), &options).unwrap());
+    let (db, _) = open_db(dir.path(), &options).unwrap();
     let syncs = || options.get_ticker_count(Ticker::WalFileSynced);
-    let (mut log, _writer) = LogStore::open(db).unwrap();
+    let mut log = LogStore::open(db).unwrap();
 
     let before = syncs();
     log.save_vote(&Vote::new(1, NodeId(1))).await.unwrap();
@@ -142,15 +142,13 @@ impl Model {
     }
 }
 
-async fn close(log: LogStore, writer: std::thread::JoinHandle<()>) {
-    drop(log);
-    tokio::task::spawn_blocking(move || writer.join().unwrap()).await.unwrap();
-}
-
 async fn run(steps: Vec<Step>) {
     let dir = TempDir::new().unwrap();
-    let open = || LogStore::open(Arc::new(open_db(dir.path(), &options()).unwrap())).unwrap();
-    let (mut log, mut writer) = open();
+    let open = || {
+        let (db, closed) = open_db(dir.path(), &options()).unwrap();
+        (LogStore::open(db).unwrap(), closed)
+    };
+    let (mut log, mut closed) = open();
     let mut model = Model::default();
     for (term, step) in (1u64..).zip(steps) {
         let (first, length) = (model.purged.map_or(0, |p| p.index + 1), model.entries.len());
@@ -180,13 +178,13 @@ async fn run(steps: Vec<Step>) {
                 log.save_vote(&vote).await.unwrap();
             }
             Step::Reopen => {
-                close(log, writer).await;
-                (log, writer) = open();
+                drop(log);
+                closed.await.unwrap_err();
+                (log, closed) = open();
             }
         }
         model.check(&mut log).await;
     }
-    close(log, writer).await;
 }
 
 proptest! {

@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rocksdb::{WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::window::Window;
-use super::{COMMITTED, LOG, META, PURGED, VOTE, disk, family};
+use super::{COMMITTED, Database, LOG, META, PURGED, VOTE, disk, family};
 use crate::metrics;
 use crate::types::TypeConfig;
 
@@ -51,16 +51,45 @@ impl Request {
     }
 }
 
-/// Starts the thread. It ends when every sender is dropped.
-pub(super) fn start(db: Arc<DB>, window: Arc<Mutex<Window>>) -> io::Result<(mpsc::Sender<Request>, JoinHandle<()>)> {
-    let (sender, queue) = mpsc::channel(QUEUE);
-    let writer = Writer { db, window, queue, failed: None };
-    let thread = std::thread::Builder::new().name("raft-log-writer".to_owned()).spawn(move || writer.run())?;
-    Ok((sender, thread))
+/// The running thread. Dropping this waits until the thread has written what is queued and let go of the database: one
+/// that outlives `main` would close the database while the process ends, and be aborted.
+pub(super) struct WriterThread {
+    queue: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WriterThread {
+    pub fn start(db: Arc<Database>, window: Arc<Mutex<Window>>) -> io::Result<Self> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let writer = Writer { db, window, queue, failed: None };
+        let thread = std::thread::Builder::new().name("raft-log-writer".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { queue: Some(sender), thread: Some(thread) })
+    }
+
+    /// Queues a write, after all that were queued before it.
+    pub async fn send(&self, request: Request) -> io::Result<()> {
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(request).await.map_err(|_| stopped())
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the writer of the consensus log panicked");
+        }
+    }
+}
+
+pub(super) fn stopped() -> io::Error {
+    io::Error::other("the log's writer has stopped")
 }
 
 struct Writer {
-    db: Arc<DB>,
+    db: Arc<Database>,
     window: Arc<Mutex<Window>>,
     queue: mpsc::Receiver<Request>,
     /// The first failure.

@@ -72,14 +72,7 @@ pub struct Node {
 impl Node {
     async fn launch(config: Config, listener: TcpListener) -> Self {
         let core = runtime();
-        let deadline = Instant::now() + PATIENCE;
-        let raft = loop {
-            match core.spawn(CatalogRaft::start(config.clone())).await.unwrap() {
-                // The last threads of a crashed one may still be about to let go of the directory.
-                Err(Error::Open { .. }) if Instant::now() < deadline => tokio::task::yield_now().await,
-                started => break started.unwrap(),
-            }
-        };
+        let raft = core.spawn(CatalogRaft::start(config.clone())).await.unwrap().unwrap();
         let address = config.address;
         let mut node = Self { raft, address, lose_answers: Arc::default(), core: Some(core), server: None };
         node.serve(listener);
@@ -102,9 +95,7 @@ impl Node {
 
     /// Nobody reaches it any more. It still reaches others.
     pub fn cut_off(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.shutdown_background();
-        }
+        end(self.server.take());
     }
 
     pub async fn reconnect(&mut self) {
@@ -127,10 +118,14 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.cut_off();
-        if let Some(core) = self.core.take() {
-            core.shutdown_background();
-        }
+        end(self.core.take());
     }
+}
+
+/// Drops every task where it stands and waits until none is left: a database that is closed while the process ends would
+/// abort it. Not on this thread, which may be in a runtime itself.
+fn end(runtime: Option<Runtime>) {
+    std::thread::spawn(move || drop(runtime)).join().unwrap();
 }
 
 fn runtime() -> Runtime {

@@ -7,6 +7,7 @@
 //!  date        date_add, date_sub, datediff, year, month, day, hour, ...
 //!  date_format date_format(dt, format)
 //!  str_to_date str_to_date(text, format)
+//!  kept        casts and lists that the optimizer must leave as they are
 //!  single_value the value of a subquery of one row
 //!  substring   substr, left, right
 //!  text        concat
@@ -19,6 +20,7 @@ mod arguments;
 mod date;
 mod date_format;
 mod date_trunc;
+mod kept;
 mod single_value;
 mod str_to_date;
 mod substring;
@@ -35,6 +37,7 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
+pub use kept::{AS_CAST, as_cast, is_in};
 pub use single_value::single_value;
 pub use substring::substr;
 pub use time_casts::{datetime_to_text, text_to_date, text_to_datetime};
@@ -47,6 +50,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     functions.push(ScalarUDF::from(time_slice::TimeSlice::default()));
     functions.push(ScalarUDF::from(str_to_date::StrToDate::default()));
     functions.push(ScalarUDF::from(date_format::DateFormat::default()));
+    functions.extend(kept::functions());
     functions.extend(time_casts::functions());
     functions.extend(substring::functions());
     functions.extend(text::functions());

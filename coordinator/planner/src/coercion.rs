@@ -13,10 +13,12 @@
 //! |---|---|---|
 //! | DATETIME to text | `2024-01-01 10:00:00` | `2024-01-01T10:00:00` |
 //! | text to DATE or DATETIME | all of MySQL's spellings | ISO 8601 |
+//! | a number to one with fewer digits | stays where it is | is moved to the other side of a comparison: `cast(5.4 as int) = 5` becomes `5.4 = 5` |
 //!
 //! Runs before the analyzer, so that a plan's schema says what its rows will be. What has run through it does not change
 //! if it runs again.
 
+mod lists;
 mod meet;
 mod plans;
 
@@ -28,7 +30,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, cast};
-use tarn_functions::{text_to_date, text_to_datetime};
+use tarn_functions::{AS_CAST, as_cast, text_to_date, text_to_datetime};
 
 use meet::{choose, compare, is_date, is_datetime, is_text, literal, micros, spoken, text_of};
 
@@ -48,9 +50,11 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     };
     let schema = merge_schema(&plan.inputs());
     let names = NamePreserver::new(&plan);
+    let filter = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
     let coerced = plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let coerced = expr.transform_up(|expr| coerce_expr(expr, &schema))?;
+        let coerced = coerced.transform_data(|expr| lists::separate(expr, &schema, filter))?;
         Ok(coerced.update_data(|expr| name.restore(expr)))
     })?;
     // Types of inputs may have changed too.
@@ -111,15 +115,23 @@ fn coerce_expr(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                     }
                     None => false,
                 },
+                Ok(from) if loses_digits(&from, &to) => {
+                    expr = as_cast(expr);
+                    true
+                }
                 _ => false,
             }
         }
         Expr::TryCast(conversion) => {
             let to = conversion.field.data_type().clone();
             let from = conversion.expr.get_type(schema);
-            match from.ok().and_then(|from| attempted(&mut conversion.expr, &from, &to)) {
+            match from.as_ref().ok().and_then(|from| attempted(&mut conversion.expr, from, &to)) {
                 Some(converted) => {
                     expr = converted;
+                    true
+                }
+                None if from.is_ok_and(|from| loses_digits(&from, &to)) => {
+                    expr = as_cast(expr);
                     true
                 }
                 None => false,
@@ -130,6 +142,14 @@ fn coerce_expr(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 let chosen = choose(function.args.iter_mut().collect(), schema)?;
                 coalesced(function, schema) || chosen
             }
+            // It was there before.
+            AS_CAST => match function.args.as_mut_slice() {
+                [Expr::ScalarFunction(same)] if same.func.name() == AS_CAST => {
+                    function.args = std::mem::take(&mut same.args);
+                    true
+                }
+                _ => false,
+            },
             "nullif" => compare(function.args.iter_mut().collect(), schema)?,
             "get_field" => keys(function, schema),
             "date_trunc" if function.args.get(1).is_some_and(|t| t.get_type(schema).is_ok_and(|t| is_date(&t))) => {
@@ -223,6 +243,20 @@ fn coalesced(function: &mut ScalarFunction, schema: &DFSchema) -> bool {
     }
     function.func = datafusion::functions::core::coalesce();
     true
+}
+
+/// Whether several numbers become one.
+fn loses_digits(from: &DataType, to: &DataType) -> bool {
+    let scale = |data_type: &DataType| match data_type {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => Some(*scale),
+        integer if integer.is_integer() => Some(0),
+        _ => None,
+    };
+    match (scale(from), scale(to)) {
+        (Some(from), Some(to)) => to < from,
+        (None, Some(_)) => from.is_floating(),
+        (_, None) => false,
+    }
 }
 
 /// The next larger type of integers, unless it is the largest.

@@ -2,6 +2,7 @@
 //! that remembers tablets and holds no rows.
 
 mod cluster;
+pub(crate) mod one;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,6 +28,7 @@ use tarn_scan::{QueryRuntime, WorkerSet};
 use crate::engine::CoordinatorEngine;
 use crate::session::Shared;
 use crate::{Config, Coordinator, Members, ReplicatedCatalog, query};
+use one::One;
 
 const STORAGE: &str = "127.0.0.1:2";
 
@@ -88,46 +90,20 @@ impl TabletStore for Tablets {
 }
 
 struct World {
-    engine: CoordinatorEngine,
-    session: Arc<dyn Session>,
+    one: One,
     store: Arc<Tablets>,
-    raft: CatalogRaft,
-    _folder: tempfile::TempDir,
 }
 
 impl World {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = tarn_raft::Config::new(NodeId(1), "127.0.0.1:1", folder.path());
-        config.initial_voters = BTreeMap::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
-        let raft = CatalogRaft::start(config).await.unwrap();
-        raft.leadership().wait_for(|l| l.is_self).await.unwrap();
-        let register = Operation::RegisterNode { role: Role::Storage, address: STORAGE.into(), node_id: None };
-        let Response::Node(node) = raft.propose(register).await.unwrap() else { panic!("no node") };
-        let mut members = Members::default();
-        let role = NodeRole::Storage.into();
-        let beat = HeartbeatRequest { node_id: node.get(), role, address: STORAGE.into(), ..Default::default() };
-        // Heard for as long as any test takes.
-        members.heard(beat, Instant::now() + Duration::from_secs(3600));
-        let (store, stores) = (Arc::new(Tablets::default()), StorePool::default());
-        stores.insert(STORAGE, store.clone());
-        let members = Arc::new(RwLock::new(members));
-        let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores.clone());
-        let config = Config { data: folder.path().into(), cache_memory_bytes: 16 << 20, ..Config::default() };
-        let planner = query::planner(&config, stores, WorkerSet::default()).await.unwrap();
-        let engine = CoordinatorEngine::new(
-            Shared::new(raft.clone(), catalog, members, planner, QueryRuntime::new().unwrap()),
-            "secret".into(),
-        );
-        let client = ClientInfo { user: "root".into(), address: "127.0.0.1:7".into(), protocol: "test" };
-        let session = engine.open_session(client).await.unwrap();
-        Self { engine, session, store, raft, _folder: folder }
+        let store = Arc::new(Tablets::default());
+        Self { one: One::start(store.clone()).await, store }
     }
 
     /// The rows of a statement as text, with `NULL`s; no rows where it returns none.
     async fn run(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
-        let prepared = self.session.prepare(sql).await.map_err(|e| e.to_string())?;
-        match self.session.execute(sql, None).await.map_err(|e| e.to_string())? {
+        let prepared = self.one.session.prepare(sql).await.map_err(|e| e.to_string())?;
+        match self.one.session.execute(sql, None).await.map_err(|e| e.to_string())? {
             Outcome::Affected { .. } => {
                 assert!(!prepared.returns_rows, "{sql}");
                 Ok(Vec::new())
@@ -214,35 +190,35 @@ async fn databases_and_tables_are_made_shown_changed_and_dropped() {
     world.ok("drop table if exists z").await;
     world.ok("drop database shop").await;
     assert!(world.refused("show tables").await.contains("database `shop` does not exist"));
-    world.raft.shutdown().await;
+    world.one.raft.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn variables_users_processes_and_nodes() {
     let world = World::new().await;
-    assert!(world.engine.authenticate("root", "secret").await.is_ok());
+    assert!(world.one.engine.authenticate("root", "secret").await.is_ok());
     for (user, password) in [("root", ""), ("root", "secreT"), ("somebody", "secret")] {
-        let error = world.engine.authenticate(user, password).await.unwrap_err();
+        let error = world.one.engine.authenticate(user, password).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied, "{error}");
     }
     world.ok("set query_timeout = 7, time_zone = '+08:00', autocommit = ON").await;
     assert_eq!(world.ok("show variables like 'QUERY_time%'").await, [["query_timeout", "7"]]);
     let message = world.refused("set query_timeout = 8, query_timout = 9").await;
     assert!(message.contains("did you mean `query_timeout`? at line 1, column 24"), "{message}");
-    assert_eq!(world.session.option("query_timeout").as_deref(), Some("7"), "all or nothing");
+    assert_eq!(world.one.session.option("query_timeout").as_deref(), Some("7"), "all or nothing");
     world.ok("set query_timeout = default").await;
-    assert_eq!(world.session.option("query_timeout").as_deref(), Some("300"));
-    assert!(world.session.set_option("schema", Some("nothing")).await.is_err());
+    assert_eq!(world.one.session.option("query_timeout").as_deref(), Some("300"));
+    assert!(world.one.session.set_option("schema", Some("nothing")).await.is_err());
     world.ok("create database shop").await;
-    world.session.set_option("schema", Some("shop")).await.unwrap();
-    assert_eq!(world.session.option("schema").as_deref(), Some("shop"));
+    world.one.session.set_option("schema", Some("shop")).await.unwrap();
+    assert_eq!(world.one.session.option("schema").as_deref(), Some("shop"));
 
     let list = world.ok("show full processlist").await;
     assert_eq!(list.len(), 1, "{list:?}");
     let (id, database, sql) = (&list[0][1], &list[0][4], &list[0][9]);
     assert_eq!(
         (id, database.as_str(), sql.as_str()),
-        (&world.session.id().to_string(), "shop", "show full processlist")
+        (&world.one.session.id().to_string(), "shop", "show full processlist")
     );
     assert_eq!(world.column("show storage nodes", 2).await, [STORAGE]);
     assert_eq!(world.column("show storage nodes", 3).await, ["true"]);
@@ -251,7 +227,7 @@ async fn variables_users_processes_and_nodes() {
     assert!(world.refused("kill query 'nothing'").await.contains("no statement and no connection"));
     world.ok(&format!("kill {id}")).await;
     assert!(world.refused("show processlist").await.contains("the connection was killed"));
-    world.raft.shutdown().await;
+    world.one.raft.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,5 +39,5 @@ pub mod wire;
 
 pub use error::ErrorKind;
 pub use ids::*;
-pub use schema::{Column, TableSchema};
+pub use schema::{Aggregation, Column, TableModel, TableSchema};
 pub use types::DataType;

@@ -8,6 +8,64 @@ use serde::{Deserialize, Serialize};
 use crate::types::ParseTypeError;
 use crate::{ColumnId, DataType, SchemaVersion, wire};
 
+/// How rows with equal keys relate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableModel {
+    /// Every loaded row is kept.
+    #[default]
+    Duplicate,
+    /// Rows with equal keys are aggregated, by each column's [`Aggregation`], when they are read.
+    Aggregate,
+    /// The last row of a key wins, merged when it is read: as `Aggregate` with [`Aggregation::Replace`] everywhere.
+    Unique,
+    /// The last row of a key wins, resolved when it is written.
+    PrimaryKey,
+}
+
+impl TableModel {
+    /// Whether a reader merges rows with equal keys.
+    pub const fn merges_on_read(self) -> bool {
+        matches!(self, Self::Aggregate | Self::Unique)
+    }
+}
+
+/// What a value column's values of rows with equal keys become. Rows are ordered by the version that loaded them, then as
+/// they arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Aggregation {
+    /// Their sum; NULLs do not count.
+    Sum,
+    /// The least that is not NULL.
+    Min,
+    /// The greatest that is not NULL.
+    Max,
+    /// The last.
+    Replace,
+    /// The last that is not NULL.
+    ReplaceIfNotNull,
+}
+
+impl Aggregation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Sum, Self::Min, Self::Max, Self::Replace, Self::ReplaceIfNotNull];
+
+    /// As it is written in SQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "SUM",
+            Self::Min => "MIN",
+            Self::Max => "MAX",
+            Self::Replace => "REPLACE",
+            Self::ReplaceIfNotNull => "REPLACE_IF_NOT_NULL",
+        }
+    }
+
+    /// The one with this name, compared without case.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// One column, as storage and planner see it. Defaults and comments are the catalog's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
@@ -19,6 +77,8 @@ pub struct Column {
     pub data_type: DataType,
     /// Whether NULL is allowed.
     pub nullable: bool,
+    /// Set for the value columns of [`TableModel::Aggregate`] and [`TableModel::Unique`].
+    pub aggregation: Option<Aggregation>,
 }
 
 impl Column {
@@ -43,9 +103,14 @@ pub const TYPE_KEY: &str = "tarn.type";
 pub struct TableSchema {
     /// Counted from 1 with every schema change.
     pub version: SchemaVersion,
+    /// How rows with equal keys relate.
+    pub model: TableModel,
     /// In the declared order.
     pub columns: Vec<Column>,
-    /// Rows of every segment are sorted by these columns, ascending, NULL first. May be empty.
+    /// Key columns. In a `Duplicate` table they may repeat, and there may be none.
+    pub keys: Vec<ColumnId>,
+    /// Rows of every segment are sorted by these columns, ascending, NULL first. May be empty. Where a reader merges
+    /// ([`TableModel::merges_on_read`]), these are the keys in some order.
     pub sort_key: Vec<ColumnId>,
 }
 
@@ -78,9 +143,34 @@ pub enum WireSchemaError {
         #[source]
         source: ParseTypeError,
     },
+    /// An aggregation of a column.
+    #[error("column `{column}` has the unknown aggregation {name}")]
+    Aggregation {
+        /// The column's name.
+        column: String,
+        /// The text that is no aggregation.
+        name: String,
+    },
+    /// A table model.
+    #[error("{0} is no table model")]
+    Model(i32),
+    /// A key names a column that is not there.
+    #[error("the keys name {0}, which is no column of the schema")]
+    Key(ColumnId),
     /// A sort key names a column that is not there.
     #[error("sort key names {0}, which is no column of the schema")]
     SortKey(ColumnId),
+}
+
+impl From<TableModel> for wire::TableModel {
+    fn from(model: TableModel) -> Self {
+        match model {
+            TableModel::Duplicate => Self::Duplicate,
+            TableModel::Aggregate => Self::Aggregate,
+            TableModel::Unique => Self::Unique,
+            TableModel::PrimaryKey => Self::PrimaryKey,
+        }
+    }
 }
 
 impl From<&TableSchema> for wire::TableSchema {
@@ -95,8 +185,11 @@ impl From<&TableSchema> for wire::TableSchema {
                     name: c.name.clone(),
                     r#type: c.data_type.to_string(),
                     nullable: c.nullable,
+                    aggregation: c.aggregation.map(Aggregation::name).unwrap_or_default().to_owned(),
                 })
                 .collect(),
+            model: wire::TableModel::from(schema.model).into(),
+            keys: schema.keys.iter().map(|c| c.get()).collect(),
             sort_key: schema.sort_key.iter().map(|c| c.get()).collect(),
         }
     }
@@ -106,21 +199,45 @@ impl TryFrom<wire::TableSchema> for TableSchema {
     type Error = WireSchemaError;
 
     fn try_from(schema: wire::TableSchema) -> Result<Self, Self::Error> {
+        let model = match schema.model() {
+            wire::TableModel::Unspecified => return Err(WireSchemaError::Model(schema.model)),
+            wire::TableModel::Duplicate => TableModel::Duplicate,
+            wire::TableModel::Aggregate => TableModel::Aggregate,
+            wire::TableModel::Unique => TableModel::Unique,
+            wire::TableModel::PrimaryKey => TableModel::PrimaryKey,
+        };
         let columns = schema
             .columns
             .into_iter()
-            .map(|c| match c.r#type.parse() {
-                Ok(data_type) => Ok(Column { id: ColumnId(c.id), name: c.name, data_type, nullable: c.nullable }),
-                Err(source) => Err(WireSchemaError::Type { column: c.name, source }),
+            .map(|c| {
+                let aggregation = match c.aggregation.as_str() {
+                    "" => None,
+                    name => match Aggregation::of_name(name) {
+                        None => return Err(WireSchemaError::Aggregation { column: c.name, name: c.aggregation }),
+                        some => some,
+                    },
+                };
+                match c.r#type.parse() {
+                    Ok(data_type) => {
+                        Ok(Column { id: ColumnId(c.id), name: c.name, data_type, nullable: c.nullable, aggregation })
+                    }
+                    Err(source) => Err(WireSchemaError::Type { column: c.name, source }),
+                }
             })
             .collect::<Result<_, _>>()?;
         let schema = Self {
             version: SchemaVersion(schema.version),
+            model,
             columns,
+            keys: schema.keys.into_iter().map(ColumnId).collect(),
             sort_key: schema.sort_key.into_iter().map(ColumnId).collect(),
         };
-        match schema.sort_key.iter().find(|id| schema.index_of(**id).is_none()) {
-            Some(id) => Err(WireSchemaError::SortKey(*id)),
+        let unknown = |ids: &[ColumnId]| ids.iter().copied().find(|id| schema.index_of(*id).is_none());
+        if let Some(id) = unknown(&schema.keys) {
+            return Err(WireSchemaError::Key(id));
+        }
+        match unknown(&schema.sort_key) {
+            Some(id) => Err(WireSchemaError::SortKey(id)),
             None => Ok(schema),
         }
     }

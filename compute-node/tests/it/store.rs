@@ -11,7 +11,9 @@ use tarn_proto::segment::{storage_schema, to_storage};
 use tarn_proto::short_key::{ShortKey, encode_index};
 use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore};
 use tarn_proto::wire::{Manifest, Rowset, Segment, TabletReport};
-use tarn_proto::{Column, ColumnId, DataType, ErrorKind, NodeId, SchemaVersion, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::{
+    Column, ColumnId, DataType, ErrorKind, NodeId, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, Version,
+};
 use tokio::sync::watch;
 use vortex::VortexSessionDefault;
 use vortex::arrow::ArrowSessionExt;
@@ -67,8 +69,15 @@ fn schema(columns: &[(&str, DataType)]) -> TableSchema {
         name: (*name).to_owned(),
         data_type: data_type.clone(),
         nullable: true,
+        aggregation: None,
     });
-    TableSchema { version: SchemaVersion(1), columns: columns.collect(), sort_key: vec![ColumnId(0)] }
+    TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
+        version: SchemaVersion(1),
+        columns: columns.collect(),
+        sort_key: vec![ColumnId(0)],
+    }
 }
 
 fn batch(columns: &[(&str, DataType)], numbers: Vec<Vec<i64>>, texts: Option<Vec<String>>) -> RecordBatch {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tarn_proto::{ColumnId, DatabaseId, NodeId, PartitionId, TableId, TableSchema, TabletId, TxnId, Version};
 
 use crate::Error;
-use crate::model::{Bounds, ColumnInfo, Distribution, Partitioning, Role, TableModel, TabletWrite, TransactionState};
+use crate::model::{Bounds, ColumnInfo, Distribution, Partitioning, Role, TabletWrite, TransactionState};
 
 /// Format version of encoded commands and responses.
 pub const ENCODING: u8 = 1;
@@ -41,10 +41,8 @@ pub type Placement = Vec<NodeId>;
 #[allow(missing_docs)]
 pub struct TableSpec {
     pub name: String,
-    pub model: TableModel,
     pub schema: TableSchema,
     pub columns: BTreeMap<ColumnId, ColumnInfo>,
-    pub keys: Vec<ColumnId>,
     pub explicit_sort_key: bool,
     pub partitioning: Partitioning,
     pub distribution: Distribution,

@@ -14,7 +14,7 @@ use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TabletId, TxnId};
 
 pub use node::{Node, Role};
 pub use partition::{Bounds, Partition, Tablet};
-pub use table::{ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, TableModel, View};
+pub use table::{ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, View};
 pub use transaction::{GENERATED_LABEL, TabletWrite, Transaction, TransactionState};
 pub use value::Value;
 

@@ -10,7 +10,8 @@ use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction};
 use datafusion::physical_plan::ExecutionPlan;
-use tarn_catalog::{Table, TableModel};
+use tarn_catalog::Table;
+use tarn_proto::TableModel;
 use tarn_scan::{Pruned, TabletRead, TabletScan, scan};
 
 use crate::error::Error;
@@ -118,7 +119,7 @@ impl TableProvider for TabletTable {
             projection: projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect()),
             filters: Vec::new(),
             limit: if filters.is_empty() { limit } else { None },
-            exact_rows: self.table.model == TableModel::Duplicate,
+            exact_rows: self.table.schema.model == TableModel::Duplicate,
             pruned,
         };
         scan(self.planning.scans().clone(), spec)

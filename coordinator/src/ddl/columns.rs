@@ -79,7 +79,7 @@ pub fn lower(declared: &[ColumnDef]) -> Result<Columns, Error> {
             lowered.infos.insert(id, info);
         }
         let (name, data_type) = (def.name.name.clone(), def.data_type.clone());
-        lowered.columns.push(Column { id, name, data_type, nullable });
+        lowered.columns.push(Column { id, name, data_type, nullable, aggregation: None });
     }
     Ok(lowered)
 }

@@ -1,8 +1,7 @@
 //! `CREATE TABLE` to a table specification. Pure.
 
-use tarn_catalog::TableModel;
 use tarn_catalog::command::TableSpec;
-use tarn_proto::{Column, ColumnId, SchemaVersion, TableSchema};
+use tarn_proto::{Column, ColumnId, SchemaVersion, TableModel, TableSchema};
 use tarn_sql::{ColumnDef, CreateTable, Ident, Model, ModelKind};
 
 use super::columns::{self, Columns};
@@ -45,10 +44,14 @@ pub fn lower(table: &CreateTable, storage_nodes: usize) -> Result<TableSpec, Err
     let distribution = distribution::lower(table.distribution.as_ref(), &columns, storage_nodes)?;
     Ok(TableSpec {
         name: name.name.clone(),
-        model: TableModel::Duplicate,
-        schema: TableSchema { version: SchemaVersion(1), columns: columns.columns, sort_key },
+        schema: TableSchema {
+            version: SchemaVersion(1),
+            model: TableModel::Duplicate,
+            columns: columns.columns,
+            keys,
+            sort_key,
+        },
         columns: columns.infos,
-        keys,
         explicit_sort_key: !table.order_by.is_empty(),
         partitioning,
         distribution,

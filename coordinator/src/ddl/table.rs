@@ -54,10 +54,8 @@ pub fn spec_like(table: &Table, name: &str) -> TableSpec {
     };
     TableSpec {
         name: name.to_owned(),
-        model: table.model,
         schema: table.schema.clone(),
         columns: table.columns.clone(),
-        keys: table.keys.clone(),
         explicit_sort_key: table.explicit_sort_key,
         partitioning: table.partitioning.clone(),
         distribution: table.distribution.clone(),

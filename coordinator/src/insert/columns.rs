@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use tarn_catalog::{DefaultValue, Table, TableModel};
+use tarn_catalog::{DefaultValue, Table};
 use tarn_gateway::engine::{EngineError, Result};
-use tarn_proto::{Column, ErrorKind, TableSchema};
+use tarn_proto::{Column, ErrorKind, TableModel, TableSchema};
 use tarn_sql::ast::{Expr, Query, SetExpr, Value};
 use tarn_sql::{Insert, Position};
 
@@ -137,7 +137,7 @@ impl Columns {
     }
 
     fn new(table: &Table, at: Position, place: impl Fn(usize, &Column) -> Option<usize>) -> Result<Self> {
-        debug_assert_eq!(table.model, TableModel::Duplicate, "other models are refused when they are created");
+        debug_assert_eq!(table.schema.model, TableModel::Duplicate, "other models are refused when they are created");
         let sources = table.schema.columns.iter().enumerate().map(|(index, column)| {
             if let Some(position) = place(index, column) {
                 return Ok(Source::Column(position));

@@ -65,7 +65,7 @@ fn of_table(table: &Table) -> Vec<Shown> {
             name: column.name.clone(),
             data_type: column.data_type.to_string(),
             nullable: column.nullable,
-            key: table.keys.contains(&column.id),
+            key: table.schema.keys.contains(&column.id),
             default: info.default.map(|default| match default {
                 DefaultValue::Constant(text) => text,
                 DefaultValue::CurrentTimestamp => "CURRENT_TIMESTAMP".to_owned(),

@@ -66,7 +66,11 @@ pub fn statement(table: &Table) -> CreateTable {
         columns: table.schema.columns.iter().map(|c| column(c, table.columns.get(&c.id))).collect(),
         indexes: Vec::new(),
         engine: Some("OLAP".to_owned()),
-        model: (!table.keys.is_empty()).then(|| Model { kind: ModelKind::Duplicate, keys: idents(&table.keys), at }),
+        model: (!table.schema.keys.is_empty()).then(|| Model {
+            kind: ModelKind::Duplicate,
+            keys: idents(&table.schema.keys),
+            at,
+        }),
         comment: (!table.comment.is_empty()).then(|| table.comment.clone()),
         partition: partition(table, &ident),
         distribution: Some(match &table.distribution.columns[..] {

@@ -85,25 +85,25 @@ async fn a_voter_that_lost_its_data_comes_back_only_by_being_removed_and_added()
 async fn a_node_with_data_of_another_cluster_is_not_taken_in() {
     let world = World::new().await;
     let server =
-        CoordinatorServer { raft: world.raft.clone(), members: Arc::default(), processes: Processes::default() };
+        CoordinatorServer { raft: world.one.raft.clone(), members: Arc::default(), processes: Processes::default() };
     let request = |cluster: &str| RegisterRequest {
         role: NodeRole::Storage.into(),
         address: "127.0.0.1:3".to_owned(),
         node_id: 0,
         cluster_id: cluster.to_owned(),
     };
-    let raft = world.raft.clone();
+    let raft = world.one.raft.clone();
     let named = task::spawn("test-name", async move {
         raft.propose(Operation::InitializeCluster { cluster_id: "ours".to_owned() }).await
     });
-    let before = world.raft.catalog().nodes.len();
+    let before = world.one.raft.catalog().nodes.len();
     let refused = server.register(Request::new(request("theirs"))).await.unwrap().into_inner();
     assert_eq!((refused.node_id, refused.cluster_id.as_str()), (0, "ours"));
-    assert_eq!(world.raft.catalog().nodes.len(), before);
+    assert_eq!(world.one.raft.catalog().nodes.len(), before);
     named.await.unwrap().unwrap();
     for cluster in ["", "ours"] {
         let taken = server.register(Request::new(request(cluster))).await.unwrap().into_inner();
         assert!(taken.node_id != 0 && taken.cluster_id == "ours", "{taken:?}");
     }
-    world.raft.shutdown().await;
+    world.one.raft.shutdown().await;
 }

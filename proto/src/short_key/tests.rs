@@ -6,7 +6,7 @@ use arrow::array::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Column, SchemaVersion};
+use crate::{Column, SchemaVersion, TableModel};
 
 fn schema(types: &[DataType]) -> TableSchema {
     let columns: Vec<Column> = types
@@ -17,9 +17,16 @@ fn schema(types: &[DataType]) -> TableSchema {
             name: format!("k{i}"),
             data_type: t.clone(),
             nullable: true,
+            aggregation: None,
         })
         .collect();
-    TableSchema { version: SchemaVersion(1), sort_key: columns.iter().map(|c| c.id).collect(), columns }
+    TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
+        version: SchemaVersion(1),
+        sort_key: columns.iter().map(|c| c.id).collect(),
+        columns,
+    }
 }
 
 fn indexed(types: &[DataType]) -> Vec<u32> {

@@ -278,7 +278,7 @@ impl Drop for LoadWriter {
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array};
-    use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema};
+    use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema};
 
     use super::*;
     use crate::engine::Options;
@@ -289,8 +289,20 @@ mod tests {
     async fn flushed() -> (tempfile::TempDir, Arc<Engine>, LoadWriter) {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::open(Options::new(folder.path())).unwrap();
-        let key = Column { id: ColumnId(1), name: "k".into(), data_type: DataType::BigInt, nullable: false };
-        let schema = TableSchema { version: SchemaVersion(1), columns: vec![key], sort_key: vec![ColumnId(1)] };
+        let key = Column {
+            id: ColumnId(1),
+            name: "k".into(),
+            data_type: DataType::BigInt,
+            nullable: false,
+            aggregation: None,
+        };
+        let schema = TableSchema {
+            model: TableModel::Duplicate,
+            keys: Vec::new(),
+            version: SchemaVersion(1),
+            columns: vec![key],
+            sort_key: vec![ColumnId(1)],
+        };
         engine.create_tablets(&schema, &[TABLET]).unwrap();
         let mut writer = engine.begin(TxnId(9), "a").await.unwrap();
         let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));

@@ -88,7 +88,7 @@ impl RowsetRecord {
 
 #[cfg(test)]
 mod tests {
-    use tarn_proto::{Column, ColumnId, DataType};
+    use tarn_proto::{Column, ColumnId, DataType, TableModel};
 
     use super::*;
 
@@ -100,12 +100,15 @@ mod tests {
     #[test]
     fn frozen_bytes() {
         let schema = TableSchema {
+            model: TableModel::Duplicate,
+            keys: Vec::new(),
             version: SchemaVersion(1),
             columns: vec![Column {
                 id: ColumnId(3),
                 name: "k".to_owned(),
                 data_type: DataType::Decimal(10, 2),
                 nullable: false,
+                aggregation: None,
             }],
             sort_key: vec![ColumnId(3)],
         };

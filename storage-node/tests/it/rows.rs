@@ -7,7 +7,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType as ArrowType, SchemaRef};
 use proptest::prelude::*;
 use tarn_proto::time::{FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS};
-use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema};
+use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema};
 
 /// Numbers from a seed.
 pub struct Random(pub u64);
@@ -167,9 +167,10 @@ pub fn table() -> impl Strategy<Value = TableSchema> {
                 name: format!("column {i}"),
                 data_type,
                 nullable,
+                aggregation: None,
             })
             .collect();
-        TableSchema { version: SchemaVersion(1), columns, sort_key }
+        TableSchema { model: TableModel::Duplicate, keys: Vec::new(), version: SchemaVersion(1), columns, sort_key }
     })
 }
 
@@ -187,9 +188,16 @@ pub fn arrow_schema(schema: &TableSchema) -> SchemaRef {
 
 /// The table `t (k int, s string, arrival bigint)`, sorted by `k`.
 pub fn plain_table() -> TableSchema {
-    let column =
-        |id, name: &str, data_type, nullable| Column { id: ColumnId(id), name: name.into(), data_type, nullable };
+    let column = |id, name: &str, data_type, nullable| Column {
+        id: ColumnId(id),
+        name: name.into(),
+        data_type,
+        nullable,
+        aggregation: None,
+    };
     TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
         version: SchemaVersion(1),
         columns: vec![
             column(1, "k", DataType::Int, false),

@@ -132,6 +132,8 @@ pub fn schema() -> TableSchema {
         ("pair", DataType::Struct(vec![("x".to_owned(), DataType::Int), ("y".to_owned(), DataType::String)]), true),
     ];
     TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
         version: SchemaVersion(1),
         columns: columns
             .into_iter()
@@ -142,6 +144,7 @@ pub fn schema() -> TableSchema {
                 name: name.to_owned(),
                 data_type,
                 nullable,
+                aggregation: None,
             })
             .collect(),
         sort_key: vec![ColumnId(40), ColumnId(39)],

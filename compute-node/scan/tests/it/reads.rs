@@ -142,7 +142,13 @@ async fn a_compacted_rowset_can_be_read_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_is_younger_than_the_segments_is_null() {
     let mut fixture = Fixture::new().await;
-    let added = Column { id: ColumnId(90), name: "added".to_owned(), data_type: DataType::Int, nullable: true };
+    let added = Column {
+        id: ColumnId(90),
+        name: "added".to_owned(),
+        data_type: DataType::Int,
+        nullable: true,
+        aggregation: None,
+    };
     fixture.spec.schema.columns.insert(1, added);
     fixture.spec.projection = vec![1, 0];
     let session = fixture.session(SessionConfig::new());

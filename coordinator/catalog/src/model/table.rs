@@ -10,19 +10,6 @@ use tarn_proto::{ColumnId, DatabaseId, PartitionId, TableId, TableSchema};
 
 use super::{Partition, Tablet};
 
-/// How rows with equal keys relate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TableModel {
-    /// Every loaded row is kept.
-    Duplicate,
-    /// Rows with equal keys are aggregated.
-    Aggregate,
-    /// The last row of a key wins, merged on read.
-    Unique,
-    /// The last row of a key wins, resolved on write.
-    PrimaryKey,
-}
-
 /// What a column takes when a load does not name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DefaultValue {
@@ -93,14 +80,10 @@ pub struct Table {
     pub database: DatabaseId,
     /// Its name.
     pub name: String,
-    /// How equal keys relate.
-    pub model: TableModel,
-    /// Columns and sort key.
+    /// Model, columns and keys.
     pub schema: TableSchema,
     /// Defaults and comments by column.
     pub columns: BTreeMap<ColumnId, ColumnInfo>,
-    /// Key columns, a prefix of the columns.
-    pub keys: Vec<ColumnId>,
     /// Whether the sort key was declared by `ORDER BY` (else it is the keys).
     pub explicit_sort_key: bool,
     /// Rows to partitions.

@@ -26,8 +26,8 @@ pub(super) fn check(spec: &TableSpec) -> Result<(), Error> {
             return invalid(format!("has two columns with id {}", column.id));
         }
     }
-    let prefix = spec.schema.columns.iter().map(|c| c.id).take(spec.keys.len());
-    if !prefix.eq(spec.keys.iter().copied()) {
+    let prefix = spec.schema.columns.iter().map(|c| c.id).take(spec.schema.keys.len());
+    if !prefix.eq(spec.schema.keys.iter().copied()) {
         return invalid("has keys that are not its first columns in their order".to_owned());
     }
     let partition_columns: Vec<ColumnId> = match &spec.partitioning {

@@ -51,6 +51,7 @@ fn command() -> Command {
         name: "price".to_owned(),
         data_type: DataType::Array(Box::new(DataType::Decimal(38, 2))),
         nullable: true,
+        aggregation: None,
     });
     table
         .columns

@@ -116,12 +116,18 @@ pub fn write(tablet: TabletId) -> TabletWrite {
 
 /// A table `day date, id bigint, name string` with key `(day, id)` and two buckets.
 pub fn spec(name: &str, partitioning: Partitioning, partitions: Vec<PartitionSpec>) -> TableSpec {
-    let column =
-        |id, name: &str, data_type, nullable| Column { id: ColumnId(id), name: name.to_owned(), data_type, nullable };
+    let column = |id, name: &str, data_type, nullable| Column {
+        id: ColumnId(id),
+        name: name.to_owned(),
+        data_type,
+        nullable,
+        aggregation: None,
+    };
     TableSpec {
         name: name.to_owned(),
-        model: TableModel::Duplicate,
         schema: TableSchema {
+            model: TableModel::Duplicate,
+            keys: vec![ColumnId(1), ColumnId(2)],
             version: SchemaVersion(1),
             columns: vec![
                 column(1, "day", DataType::Date, false),
@@ -134,7 +140,6 @@ pub fn spec(name: &str, partitioning: Partitioning, partitions: Vec<PartitionSpe
             ColumnId(3),
             ColumnInfo { default: Some(DefaultValue::Constant("nobody".to_owned())), comment: "who".to_owned() },
         )]),
-        keys: vec![ColumnId(1), ColumnId(2)],
         explicit_sort_key: false,
         partitioning,
         distribution: Distribution { columns: vec![ColumnId(2)], buckets: 2, hash_version: 1 },

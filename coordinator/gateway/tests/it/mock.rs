@@ -10,13 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tarn_catalog::command::TableSpec;
-use tarn_catalog::{
-    Catalog, ColumnInfo, Command, Context, Distribution, Operation, Partitioning, Response, Role, TableModel,
-};
+use tarn_catalog::{Catalog, ColumnInfo, Command, Context, Distribution, Operation, Partitioning, Response, Role};
 use tarn_gateway::engine::{
     BatchStream, ClientInfo, Engine, EngineError, IfTable, IngestRequest, Outcome, Prepared, Result, Session,
 };
-use tarn_proto::{Column, ColumnId, DataType as TarnType, DatabaseId, ErrorKind, SchemaVersion, TableSchema};
+use tarn_proto::{
+    Column, ColumnId, DataType as TarnType, DatabaseId, ErrorKind, SchemaVersion, TableModel, TableSchema,
+};
 
 /// Rows of the tables, and what was seen.
 #[derive(Default)]
@@ -321,12 +321,18 @@ fn sample_catalog() -> Catalog {
 }
 
 fn table(name: &str, model: TableModel) -> TableSpec {
-    let column =
-        |id, name: &str, data_type, nullable| Column { id: ColumnId(id), name: name.to_owned(), data_type, nullable };
+    let column = |id, name: &str, data_type, nullable| Column {
+        id: ColumnId(id),
+        name: name.to_owned(),
+        data_type,
+        nullable,
+        aggregation: None,
+    };
     TableSpec {
         name: name.to_owned(),
-        model,
         schema: TableSchema {
+            model,
+            keys: vec![ColumnId(1)],
             version: SchemaVersion(1),
             columns: vec![
                 column(1, "id", TarnType::BigInt, false),
@@ -338,7 +344,6 @@ fn table(name: &str, model: TableModel) -> TableSpec {
         columns: [(1, ""), (2, "who bought"), (3, "")]
             .map(|(id, comment)| (ColumnId(id), ColumnInfo { default: None, comment: comment.to_owned() }))
             .into(),
-        keys: vec![ColumnId(1)],
         explicit_sort_key: false,
         partitioning: Partitioning::None,
         distribution: Distribution { columns: vec![ColumnId(1)], buckets: 1, hash_version: 1 },

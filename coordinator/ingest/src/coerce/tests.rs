@@ -8,14 +8,16 @@ use arrow::array::{
 };
 use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
 use tarn_proto::time::{FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS};
-use tarn_proto::{ColumnId, SchemaVersion};
+use tarn_proto::{ColumnId, SchemaVersion, TableModel};
 
 use super::*;
 
 fn one(data_type: DataType, nullable: bool, array: ArrayRef) -> Result<RecordBatch, Error> {
     let schema = TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
         version: SchemaVersion(1),
-        columns: vec![Column { id: ColumnId(1), name: "c".into(), data_type, nullable }],
+        columns: vec![Column { id: ColumnId(1), name: "c".into(), data_type, nullable, aggregation: None }],
         sort_key: vec![],
     };
     let source = Schema::new(vec![Field::new("x", array.data_type().clone(), true)]);

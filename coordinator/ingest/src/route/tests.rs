@@ -6,22 +6,30 @@ use arrow::array::{AsArray, Int32Array, StringViewArray, TimestampMicrosecondArr
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use imbl::OrdMap;
 use proptest::prelude::*;
-use tarn_catalog::{Distribution, TableModel, Tablet};
+use tarn_catalog::{Distribution, Tablet};
 use tarn_proto::time::{TimeUnit, days_from_civil};
-use tarn_proto::{Column, ColumnId, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableSchema, Version};
+use tarn_proto::{
+    Column, ColumnId, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableModel, TableSchema, Version,
+};
 
 use super::*;
 
 /// `k int, s string, t datetime`, hashed over `k, s`.
 fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table {
-    let column =
-        |id: u32, name: &str, data_type| Column { id: ColumnId(id), name: name.into(), data_type, nullable: true };
+    let column = |id: u32, name: &str, data_type| Column {
+        id: ColumnId(id),
+        name: name.into(),
+        data_type,
+        nullable: true,
+        aggregation: None,
+    };
     let mut table = Table {
         id: TableId(1),
         database: DatabaseId(1),
         name: "t".into(),
-        model: TableModel::Duplicate,
         schema: TableSchema {
+            model: TableModel::Duplicate,
+            keys: vec![ColumnId(1)],
             version: SchemaVersion(1),
             columns: vec![
                 column(1, "k", DataType::Int),
@@ -31,7 +39,6 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table
             sort_key: vec![ColumnId(1)],
         },
         columns: BTreeMap::new(),
-        keys: vec![ColumnId(1)],
         explicit_sort_key: false,
         partitioning,
         distribution: Distribution { columns: vec![ColumnId(1), ColumnId(2)], buckets, hash_version: 1 },

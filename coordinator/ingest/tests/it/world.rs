@@ -9,16 +9,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tarn_catalog::command::{PartitionSpec, TableSpec};
-use tarn_catalog::{
-    Catalog, Command, Context, Distribution, Operation, Partitioning, Response, Role, Table, TableModel,
-};
+use tarn_catalog::{Catalog, Command, Context, Distribution, Operation, Partitioning, Response, Role, Table};
 use tarn_ingest::CatalogClient;
 use tarn_ingest::catalog::ProposeError;
 use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore};
 use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
 use tarn_proto::{
-    Column, ColumnId, DataType, DatabaseId, ErrorKind, NodeId, SchemaVersion, TableId, TableSchema, TabletId, TxnId,
-    Version,
+    Column, ColumnId, DataType, DatabaseId, ErrorKind, NodeId, SchemaVersion, TableId, TableModel, TableSchema,
+    TabletId, TxnId, Version,
 };
 use tokio::sync::{Notify, watch};
 
@@ -86,18 +84,23 @@ impl World {
     ) -> (DatabaseId, TableId) {
         let create = Operation::CreateDatabase { name: "db".into(), if_not_exists: true };
         let Ok(Response::Database(database)) = self.apply(create) else { panic!("no database") };
-        let column =
-            |id, name: &str, data_type| Column { id: ColumnId(id), name: name.into(), data_type, nullable: true };
+        let column = |id, name: &str, data_type| Column {
+            id: ColumnId(id),
+            name: name.into(),
+            data_type,
+            nullable: true,
+            aggregation: None,
+        };
         let table = TableSpec {
             name: "t".into(),
-            model: TableModel::Duplicate,
             schema: TableSchema {
+                model: TableModel::Duplicate,
+                keys: vec![ColumnId(1)],
                 version: SchemaVersion(1),
                 columns: vec![column(1, "k", DataType::Int), column(2, "d", DataType::Date)],
                 sort_key: vec![ColumnId(1)],
             },
             columns: BTreeMap::new(),
-            keys: vec![ColumnId(1)],
             explicit_sort_key: false,
             partitioning,
             distribution: Distribution { columns: vec![ColumnId(1)], buckets, hash_version: 1 },

@@ -14,11 +14,12 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use imbl::OrdMap;
 use proptest::prelude::*;
 use tarn_catalog::model::value::Value;
-use tarn_catalog::{Bounds, Distribution, Partition, PartitionExpr, Partitioning, Table, TableModel, Tablet};
+use tarn_catalog::{Bounds, Distribution, Partition, PartitionExpr, Partitioning, Table, Tablet};
 use tarn_ingest::route::{Routing, RowRouter};
 use tarn_proto::time::{DAY_MICROS, TimeUnit};
 use tarn_proto::{
-    Column, ColumnId, DataType, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableSchema, TabletId, Version,
+    Column, ColumnId, DataType, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableModel, TableSchema,
+    TabletId, Version,
 };
 
 use super::Pruner;
@@ -29,14 +30,20 @@ const DAYS: i64 = 100;
 
 /// `k int, s string, t datetime`.
 fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>, buckets: u32) -> Table {
-    let column =
-        |id: u32, name: &str, data_type| Column { id: ColumnId(id), name: name.into(), data_type, nullable: true };
+    let column = |id: u32, name: &str, data_type| Column {
+        id: ColumnId(id),
+        name: name.into(),
+        data_type,
+        nullable: true,
+        aggregation: None,
+    };
     let mut table = Table {
         id: TableId(1),
         database: DatabaseId(1),
         name: "t".into(),
-        model: TableModel::Duplicate,
         schema: TableSchema {
+            model: TableModel::Duplicate,
+            keys: vec![ColumnId(1)],
             version: SchemaVersion(1),
             columns: vec![
                 column(1, "k", DataType::Int),
@@ -46,7 +53,6 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>,
             sort_key: vec![ColumnId(1)],
         },
         columns: BTreeMap::new(),
-        keys: vec![ColumnId(1)],
         explicit_sort_key: false,
         partitioning,
         distribution: Distribution { columns: hashed, buckets, hash_version: 1 },

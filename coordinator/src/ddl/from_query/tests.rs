@@ -2,29 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use parking_lot::{Mutex, RwLock};
-use tarn_catalog::{Response, Role};
-use tarn_gateway::engine::{ClientInfo, Engine, Session};
+use parking_lot::Mutex;
 use tarn_ingest::{CatalogClient, Publisher};
-use tarn_proto::storage::{PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, StorePool, TabletStore};
-use tarn_proto::wire::{HeartbeatRequest, Manifest, NodeRole, RowsetSummary, TabletReport};
-use tarn_proto::{ErrorKind, NodeId, TableSchema, TabletId, TxnId, Version, task};
-use tarn_scan::{QueryRuntime, WorkerSet};
+use tarn_proto::storage::{PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, TabletStore};
+use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
+use tarn_proto::{ErrorKind, TableSchema, TabletId, TxnId, Version, task};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
-use crate::engine::CoordinatorEngine;
 use crate::reconcile::transactions::abandoned;
-use crate::session::Shared;
-use crate::{Config, Members, ReplicatedCatalog};
+use crate::tests::one::One;
 
-const STORAGE: &str = "127.0.0.1:2";
 const MINUTE_MS: u64 = 60_000;
 
 #[derive(Default)]
@@ -81,49 +74,26 @@ impl RowsetWriter for Writer {
 }
 
 struct World {
-    session: Arc<dyn Session>,
-    catalog: ReplicatedCatalog,
+    one: One,
     _publishing: DropGuard,
-    _folder: tempfile::TempDir,
 }
 
 impl World {
     /// The database `shop`, in use.
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = tarn_raft::Config::new(NodeId(1), "127.0.0.1:1", folder.path());
-        config.initial_voters = BTreeMap::from([(NodeId(1), "127.0.0.1:1".to_owned())]);
-        let raft = tarn_raft::CatalogRaft::start(config).await.unwrap();
-        raft.leadership().wait_for(|l| l.is_self).await.unwrap();
-        let register = Operation::RegisterNode { role: Role::Storage, address: STORAGE.into(), node_id: None };
-        let Response::Node(node) = raft.propose(register).await.unwrap() else { panic!("no node") };
-        let mut members = Members::default();
-        let role = NodeRole::Storage.into();
-        let beat = HeartbeatRequest { node_id: node.get(), role, address: STORAGE.into(), ..Default::default() };
-        // Heard for as long as any test takes.
-        members.heard(beat, Instant::now() + Duration::from_secs(3600));
-        let stores = StorePool::default();
-        stores.insert(STORAGE, Arc::new(Rows::default()));
-        let members = Arc::new(RwLock::new(members));
-        let catalog = ReplicatedCatalog::new(raft.clone(), members.clone(), stores.clone());
-        let config = Config { data: folder.path().into(), cache_memory_bytes: 16 << 20, ..Config::default() };
-        let planner = query::planner(&config, stores.clone(), WorkerSet::default()).await.unwrap();
-        let shared = Shared::new(raft, catalog.clone(), members, planner, QueryRuntime::new().unwrap());
-        shared.incarnation.set("start".to_owned()).unwrap();
-        let engine = CoordinatorEngine::new(shared, "secret".into());
-        let client = ClientInfo { user: "root".into(), address: "127.0.0.1:7".into(), protocol: "test" };
-        let session = engine.open_session(client).await.unwrap();
-        let (publisher, cancel) = (Publisher::new(Arc::new(catalog.clone()), stores), CancellationToken::new());
+        let one = One::start(Arc::new(Rows::default())).await;
+        let publisher = Publisher::new(Arc::new(one.catalog.clone()), one.stores.clone());
+        let cancel = CancellationToken::new();
         let stop = cancel.clone();
         task::spawn("publisher", async move { publisher.run(stop).await });
-        let world = Self { session, catalog, _publishing: cancel.drop_guard(), _folder: folder };
+        let world = Self { one, _publishing: cancel.drop_guard() };
         world.run("create database shop").await;
         world.run("use shop").await;
         world
     }
 
     async fn run(&self, sql: &str) {
-        self.session.execute(sql, None).await.map(drop).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        self.one.session.execute(sql, None).await.map(drop).unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
     /// Loads so many rows.
@@ -131,12 +101,12 @@ impl World {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
         let batch = RecordBatch::try_from_iter([("a", numbers)]).unwrap();
         let schema = batch.schema();
-        self.session.ingest(request(table, if_exists, label), schema, stream::iter([Ok(batch)]).boxed()).await
+        self.one.session.ingest(request(table, if_exists, label), schema, stream::iter([Ok(batch)]).boxed()).await
     }
 
     /// Tables with the rows that are visible in them.
     fn tables(&self) -> Vec<(String, u64)> {
-        let catalog = self.catalog.catalog();
+        let catalog = self.one.catalog.catalog();
         let rows = |relation: &Relation| match relation {
             Relation::Table(table) => (table.name.clone(), table.partitions.values().map(|p| p.rows).sum()),
             Relation::View(view) => panic!("{} is a view", view.name),
@@ -145,7 +115,7 @@ impl World {
     }
 
     fn table(&self, name: &str) -> Arc<Table> {
-        let catalog = self.catalog.catalog();
+        let catalog = self.one.catalog.catalog();
         catalog.table(catalog.database("shop").unwrap().id, name).unwrap()
     }
 }
@@ -212,16 +182,16 @@ async fn a_failed_load_drops_its_own_table_and_no_other_of_the_name() {
     let schema = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap().schema();
     let failure = || EngineError { kind: ErrorKind::Invalid, message: "the source failed".to_owned() };
     let fails = stream::iter([Err(failure())]).boxed();
-    world.session.ingest(request("t", IfTable::Fail, "a"), schema.clone(), fails).await.unwrap_err();
+    world.one.session.ingest(request("t", IfTable::Fail, "a"), schema.clone(), fails).await.unwrap_err();
     assert!(world.tables().is_empty());
 
-    let session = world.session.clone();
+    let session = world.one.session.clone();
     let meanwhile = stream::once(async move {
         session.execute("drop table t", None).await?;
         session.execute("create table t (mine int)", None).await?;
         Err(failure())
     });
-    world.session.ingest(request("t", IfTable::Fail, "a"), schema, meanwhile.boxed()).await.unwrap_err();
+    world.one.session.ingest(request("t", IfTable::Fail, "a"), schema, meanwhile.boxed()).await.unwrap_err();
     assert_eq!(world.tables(), [named("t", 0)]);
     assert_eq!(world.table("t").schema.columns[0].name, "mine");
 }
@@ -233,7 +203,7 @@ async fn hidden_tables_go_when_nothing_can_bring_them_to_their_place() {
     world.run(&format!("create table `{left}` (a int)")).await;
     world.run("create table `__tarn_replacing_t` (a int)").await;
     world.ingest(&loaded, IfTable::Fail, "a", 1).await.unwrap();
-    let catalog = world.catalog.catalog();
+    let catalog = world.one.catalog.catalog();
     let made = world.table(&left).created_ms;
     assert!(abandoned(&catalog, made + MINUTE_MS).is_empty(), "its load may be about to begin");
     let names: Vec<_> = abandoned(&catalog, made + 60 * MINUTE_MS).iter().map(|t| t.name.clone()).collect();

@@ -49,12 +49,12 @@ fn a_table_like_another_differs_in_its_name_alone() {
 #[test]
 fn clauses_that_are_left_out_get_the_defaults_of_starrocks() {
     let spec = create::lower(&parsed("create table t (a bigint, b date, c varchar(9), d int)"), 3).unwrap();
-    assert_eq!(spec.keys, [ColumnId(1), ColumnId(2), ColumnId(3)]);
-    assert_eq!(spec.schema.sort_key, spec.keys);
+    assert_eq!(spec.schema.keys, [ColumnId(1), ColumnId(2), ColumnId(3)]);
+    assert_eq!(spec.schema.sort_key, spec.schema.keys);
     assert!(!spec.explicit_sort_key && spec.schema.columns.iter().all(|c| c.nullable));
     assert_eq!((spec.distribution.columns.len(), spec.distribution.buckets), (0, 6));
     assert_eq!(spec.properties.get("replication_num").map(String::as_str), Some("1"));
-    let keys = |sql: &str| lowered(sql).unwrap().keys;
+    let keys = |sql: &str| lowered(sql).unwrap().schema.keys;
     assert_eq!(keys("create table t (a varchar(9), b int)"), [ColumnId(1)]);
     assert_eq!(keys("create table t (a int, b double, c int)"), [ColumnId(1)]);
     assert_eq!(keys("create table t (a float, b int)"), []);
@@ -64,7 +64,7 @@ fn clauses_that_are_left_out_get_the_defaults_of_starrocks() {
 #[test]
 fn an_explicit_sort_key_leaves_the_keys_alone() {
     let spec = lowered("create table t (a int, b int, c int) duplicate key(a) order by (c, b)").unwrap();
-    assert_eq!((spec.keys, spec.schema.sort_key), (vec![ColumnId(1)], vec![ColumnId(3), ColumnId(2)]));
+    assert_eq!((spec.schema.keys, spec.schema.sort_key), (vec![ColumnId(1)], vec![ColumnId(3), ColumnId(2)]));
     assert!(spec.explicit_sort_key);
 }
 

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tarn_catalog::command::TableSpec;
-use tarn_catalog::{Command, Context, Distribution, Partitioning, Response, Role, TableModel, TabletWrite};
-use tarn_proto::{Column, ColumnId, DataType, DatabaseId, RowsetId, SchemaVersion, TableSchema, TxnId};
+use tarn_catalog::{Command, Context, Distribution, Partitioning, Response, Role, TabletWrite};
+use tarn_proto::{Column, ColumnId, DataType, DatabaseId, RowsetId, SchemaVersion, TableModel, TableSchema, TxnId};
 
 use super::*;
 use crate::tests::Tablets;
@@ -41,14 +41,20 @@ impl World {
         let id = ColumnId(1);
         let spec = TableSpec {
             name: "t".to_owned(),
-            model: TableModel::Duplicate,
             schema: TableSchema {
+                model: TableModel::Duplicate,
+                keys: vec![id],
                 version: SchemaVersion(1),
-                columns: vec![Column { id, name: "k".to_owned(), data_type: DataType::BigInt, nullable: false }],
+                columns: vec![Column {
+                    id,
+                    name: "k".to_owned(),
+                    data_type: DataType::BigInt,
+                    nullable: false,
+                    aggregation: None,
+                }],
                 sort_key: vec![id],
             },
             columns: BTreeMap::new(),
-            keys: vec![id],
             explicit_sort_key: false,
             partitioning: Partitioning::None,
             distribution: Distribution { columns: vec![id], buckets: 2, hash_version: 1 },

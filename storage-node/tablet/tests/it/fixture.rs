@@ -5,15 +5,25 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use tarn_proto::storage::{PublishTablet, SegmentKey};
-use tarn_proto::{Column, ColumnId, DataType, RowsetId, SchemaVersion, TableSchema, TabletId, TxnId, Version, wire};
+use tarn_proto::{
+    Column, ColumnId, DataType, RowsetId, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, Version, wire,
+};
 use tarn_tablet::{Engine, Error, Options, Result};
 
 pub const TABLET: TabletId = TabletId(5);
 
 /// The table `t (k bigint, s string)`, sorted by `k`.
 pub fn table() -> TableSchema {
-    let column = |id, name: &str, data_type| Column { id: ColumnId(id), name: name.into(), data_type, nullable: false };
+    let column = |id, name: &str, data_type| Column {
+        id: ColumnId(id),
+        name: name.into(),
+        data_type,
+        nullable: false,
+        aggregation: None,
+    };
     TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
         version: SchemaVersion(1),
         columns: vec![column(1, "k", DataType::BigInt), column(2, "s", DataType::String)],
         sort_key: vec![ColumnId(1)],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Int32Array, RecordBatch, StringViewArray};
-use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema, TabletId, TxnId};
+use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TabletId, TxnId};
 use tarn_tablet::{Engine, Options};
 
 use crate::fixture::verify;
@@ -37,9 +37,21 @@ fn lineorder() -> TableSchema {
     let columns = types
         .into_iter()
         .zip(1..)
-        .map(|((name, data_type), id)| Column { id: ColumnId(id), name: name.into(), data_type, nullable: false })
+        .map(|((name, data_type), id)| Column {
+            id: ColumnId(id),
+            name: name.into(),
+            data_type,
+            nullable: false,
+            aggregation: None,
+        })
         .collect();
-    TableSchema { version: SchemaVersion(1), columns, sort_key: vec![ColumnId(6), ColumnId(1)] }
+    TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
+        version: SchemaVersion(1),
+        columns,
+        sort_key: vec![ColumnId(6), ColumnId(1)],
+    }
 }
 
 fn batch(schema: &TableSchema, number: usize) -> RecordBatch {

@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::sql::CommandGetPrimaryKeys;
-use tarn_catalog::{Catalog, Relation, TableModel};
+use tarn_catalog::{Catalog, Relation};
+use tarn_proto::TableModel;
 
 use super::super::error::Error;
 use super::{CATALOG, catalog_matches};
@@ -57,10 +58,11 @@ pub(crate) fn primary(command: &CommandGetPrimaryKeys, catalog: &Catalog) -> Res
     let databases = catalog.databases().filter(|_| catalog_matches(command.catalog.as_deref()));
     for database in databases.filter(|d| command.db_schema.as_ref().is_none_or(|name| *name == d.name)) {
         let Some(Relation::Table(table)) = catalog.relation(database.id, &command.table) else { continue };
-        if !matches!(table.model, TableModel::PrimaryKey | TableModel::Unique) {
+        if !matches!(table.schema.model, TableModel::PrimaryKey | TableModel::Unique) {
             continue;
         }
-        let names = table.keys.iter().filter_map(|id| Some(&table.schema.columns[table.schema.index_of(*id)?].name));
+        let names =
+            table.schema.keys.iter().filter_map(|id| Some(&table.schema.columns[table.schema.index_of(*id)?].name));
         rows.extend(names.zip(1..).map(|(column, sequence)| (database.name.clone(), column.clone(), sequence)));
     }
     let n = rows.len();

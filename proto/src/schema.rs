@@ -79,6 +79,8 @@ pub struct Column {
     pub nullable: bool,
     /// Set for the value columns of [`TableModel::Aggregate`] and [`TableModel::Unique`].
     pub aggregation: Option<Aggregation>,
+    /// What rows read that were written before the column was added: a constant's text in the column's type. `None`: NULL.
+    pub initial: Option<String>,
 }
 
 impl Column {
@@ -114,10 +116,24 @@ pub struct TableSchema {
     pub sort_key: Vec<ColumnId>,
 }
 
+/// The column that may stand last in rows written to a [`TableModel::PrimaryKey`] table: what becomes of each row's key.
+/// No column of a table has this name.
+pub const OP: &str = "__op";
+/// In [`OP`]: the row takes the place of the one with its key, if there is one.
+pub const OP_UPSERT: i8 = 0;
+/// In [`OP`]: the row with this key goes. The values beside the key are of their types, and mean nothing.
+pub const OP_DELETE: i8 = 1;
+
 impl TableSchema {
     /// The arrow schema, columns in declared order.
     pub fn to_arrow(&self) -> SchemaRef {
         Arc::new(Schema::new(self.columns.iter().map(Column::to_arrow).collect::<Vec<_>>()))
+    }
+
+    /// The arrow schema of rows that say what becomes of their keys: the columns, then [`OP`].
+    pub fn to_arrow_with_op(&self) -> SchemaRef {
+        let op = Field::new(OP, DataType::TinyInt.to_arrow(), false);
+        Arc::new(Schema::new(self.columns.iter().map(Column::to_arrow).chain([op]).collect::<Vec<_>>()))
     }
 
     /// Position of the column with this id.
@@ -186,6 +202,7 @@ impl From<&TableSchema> for wire::TableSchema {
                     r#type: c.data_type.to_string(),
                     nullable: c.nullable,
                     aggregation: c.aggregation.map(Aggregation::name).unwrap_or_default().to_owned(),
+                    initial: c.initial.clone(),
                 })
                 .collect(),
             model: wire::TableModel::from(schema.model).into(),
@@ -218,9 +235,14 @@ impl TryFrom<wire::TableSchema> for TableSchema {
                     },
                 };
                 match c.r#type.parse() {
-                    Ok(data_type) => {
-                        Ok(Column { id: ColumnId(c.id), name: c.name, data_type, nullable: c.nullable, aggregation })
-                    }
+                    Ok(data_type) => Ok(Column {
+                        id: ColumnId(c.id),
+                        name: c.name,
+                        data_type,
+                        nullable: c.nullable,
+                        aggregation,
+                        initial: c.initial,
+                    }),
                     Err(source) => Err(WireSchemaError::Type { column: c.name, source }),
                 }
             })

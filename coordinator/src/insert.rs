@@ -132,6 +132,7 @@ async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -
     let request = Request {
         database: table.database,
         table: table.id,
+        schema: table.schema.clone(),
         label,
         owner: context.shared.load_owner()?,
         timeout: left.unwrap_or(Duration::MAX),

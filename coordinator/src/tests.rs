@@ -67,7 +67,7 @@ impl TabletStore for Tablets {
         self.created.lock().retain(|t| !tablets.contains(t));
         Ok(())
     }
-    async fn write(&self, _: TxnId, _: &str) -> StoreResult<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> StoreResult<Box<dyn RowsetWriter>> {
         no_rows()
     }
     async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<()> {

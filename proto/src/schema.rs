@@ -80,6 +80,7 @@ pub struct Column {
     /// Set for the value columns of [`TableModel::Aggregate`] and [`TableModel::Unique`].
     pub aggregation: Option<Aggregation>,
     /// What rows read that were written before the column was added: a constant's text in the column's type. `None`: NULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial: Option<String>,
 }
 

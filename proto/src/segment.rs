@@ -156,7 +156,7 @@ mod tests {
     use crate::types::DataType;
 
     fn column(id: u32, name: &str, data_type: DataType, nullable: bool) -> Column {
-        Column { id: ColumnId(id), name: name.to_owned(), data_type, nullable, aggregation: None }
+        Column { id: ColumnId(id), name: name.to_owned(), data_type, nullable, aggregation: None, initial: None }
     }
 
     fn batch(columns: &[Column], arrays: Vec<ArrayRef>) -> RecordBatch {

@@ -65,8 +65,10 @@ pub trait TabletStore: Send + Sync + 'static {
     /// Forgets tablets; their files go in the background.
     async fn drop_tablets(&self, tablets: &[TabletId]) -> Result<()>;
 
-    /// Opens the write side of a transaction on this node. `load_id` names this attempt.
-    async fn write(&self, txn: TxnId, load_id: &str) -> Result<Box<dyn RowsetWriter>>;
+    /// Opens the write side of a transaction on this node. `load_id` names this attempt, and `schema` is that of the table
+    /// when the load was planned: its rows have these columns, whatever becomes of the table meanwhile. A tablet keeps the
+    /// newest schema that it has seen.
+    async fn write(&self, txn: TxnId, load_id: &str, schema: &TableSchema) -> Result<Box<dyn RowsetWriter>>;
 
     /// Makes a committed transaction part of the tablets' versions, durably. A tablet must be at the version before.
     async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<()>;
@@ -97,8 +99,8 @@ pub trait TabletStore: Send + Sync + 'static {
 /// The write side of one transaction on one storage node.
 #[async_trait]
 pub trait RowsetWriter: Send {
-    /// Adds rows to a tablet, in any order. The batch's columns are the table's, in declared order and declared arrow
-    /// types. Waits while the node's write buffers are full.
+    /// Adds rows to a tablet, in any order. The batch's columns are the load's schema's, in declared order and declared
+    /// arrow types. Waits while the node's write buffers are full.
     async fn write(&mut self, tablet: TabletId, rows: RecordBatch) -> Result<()>;
 
     /// Sorts and writes what is left and returns one rowset for each tablet that got rows, all durable.

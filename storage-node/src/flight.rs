@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tarn_proto::storage::TabletStore;
 use tarn_proto::wire::{BatchTag, WriteResult, WriteStream};
-use tarn_proto::{TabletId, TxnId};
+use tarn_proto::{TableSchema, TabletId, TxnId};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::service::status;
@@ -37,7 +37,10 @@ impl FlightServer {
             .ok_or_else(|| Status::invalid_argument("the first message of a write has no descriptor"))?;
         let start = WriteStream::decode(start.cmd.clone())
             .map_err(|e| Status::invalid_argument(format!("the descriptor is no WriteStream: {e}")))?;
-        let mut writer = self.store.write(TxnId(start.txn_id), &start.load_id).await.map_err(status)?;
+        let schema = start.schema.ok_or_else(|| Status::invalid_argument("the WriteStream has no schema"))?;
+        let schema =
+            TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        let mut writer = self.store.write(TxnId(start.txn_id), &start.load_id, &schema).await.map_err(status)?;
 
         // A stream that breaks off is an error here, so the writer is dropped and its rows are forgotten.
         let messages = stream::once(async { Ok(first) }).chain(messages.map_err(FlightError::from));

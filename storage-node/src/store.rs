@@ -65,8 +65,8 @@ impl TabletStore for LocalStore {
         Ok(())
     }
 
-    async fn write(&self, txn: TxnId, load_id: &str) -> Result<Box<dyn RowsetWriter>> {
-        let writer = self.engine.begin(txn, load_id).await.map_err(|e| store_error(&e))?;
+    async fn write(&self, txn: TxnId, load_id: &str, schema: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
+        let writer = self.engine.begin(txn, load_id, schema).await.map_err(|e| store_error(&e))?;
         Ok(Box::new(LocalWriter(writer)))
     }
 

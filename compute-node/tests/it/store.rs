@@ -70,6 +70,7 @@ fn schema(columns: &[(&str, DataType)]) -> TableSchema {
         data_type: data_type.clone(),
         nullable: true,
         aggregation: None,
+        initial: None,
     });
     TableSchema {
         model: TableModel::Duplicate,
@@ -134,7 +135,7 @@ impl TabletStore for Store {
         refuse()
     }
 
-    async fn write(&self, _: TxnId, _: &str) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
         refuse()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tarn_catalog::{GENERATED_LABEL, Operation, Response, TransactionState};
 use tarn_proto::storage::StorePool;
 use tarn_proto::task::spawn;
-use tarn_proto::{DatabaseId, NodeId, TableId, TxnId};
+use tarn_proto::{DatabaseId, NodeId, TableId, TableSchema, TxnId};
 use tokio::runtime::Handle;
 
 use crate::catalog::ProposeError;
@@ -43,6 +43,8 @@ pub struct Request {
     pub database: DatabaseId,
     /// The table.
     pub table: TableId,
+    /// Its schema as the load was planned with it: what the batches hold, whatever becomes of the table meanwhile.
+    pub schema: TableSchema,
     /// The label; a generated one if `None`.
     pub label: Option<String>,
     /// The coordinator that runs the load, and the start of its process.
@@ -113,7 +115,7 @@ impl Load {
         });
         match answer? {
             Response::Begun(txn) => {
-                let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, txn));
+                let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, request.schema, txn));
                 let ended = AtomicBool::new(false);
                 Ok(Begun::New(Box::new(Self { catalog, txn, label, generated, sink, ended })))
             }

@@ -9,7 +9,7 @@ use tarn_catalog::command::PartitionSpec;
 use tarn_catalog::{Bounds, Catalog, Operation, Relation, Table, TabletWrite};
 use tarn_proto::storage::{RowsetWriter, StoreError, StorePool};
 use tarn_proto::wire::RowsetSummary;
-use tarn_proto::{ErrorKind, NodeId, RowsetId, TableId, TabletId, TxnId};
+use tarn_proto::{ErrorKind, NodeId, RowsetId, TableId, TableSchema, TabletId, TxnId};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
@@ -31,6 +31,8 @@ pub struct TabletSink {
     catalog: Arc<dyn CatalogClient>,
     stores: StorePool,
     table: TableId,
+    /// What the rows look like: the table's schema when the load was planned.
+    schema: TableSchema,
     txn: TxnId,
     /// Differs for each attempt, so that a node drops what an earlier attempt left.
     load_id: String,
@@ -72,12 +74,19 @@ impl Drop for Drain {
 }
 
 impl TabletSink {
-    /// A sink for `txn`, which loads `table`.
-    pub fn new(catalog: Arc<dyn CatalogClient>, stores: StorePool, table: TableId, txn: TxnId) -> Self {
+    /// A sink for `txn`, which loads `table` with rows of `schema`.
+    pub fn new(
+        catalog: Arc<dyn CatalogClient>,
+        stores: StorePool,
+        table: TableId,
+        schema: TableSchema,
+        txn: TxnId,
+    ) -> Self {
         Self {
             catalog,
             stores,
             table,
+            schema,
             txn,
             load_id: uuid::Uuid::new_v4().to_string(),
             writers: Mutex::default(),
@@ -96,7 +105,7 @@ impl TabletSink {
         Ok(RowRouter::new(self.current_table(&self.catalog.catalog())?).beginning_at(turn))
     }
 
-    /// Sends a batch of the table's columns in declared types to its tablets, creating partitions where the table's
+    /// Sends a batch of the schema's columns in declared types to its tablets, creating partitions where the table's
     /// partition expression asks for it. Waits while storage nodes are behind.
     pub async fn write(&self, router: &mut RowRouter, batch: &RecordBatch, first_row: u64) -> Result<(), Error> {
         for _ in 0..ROUTE_ATTEMPTS {
@@ -156,9 +165,14 @@ impl TabletSink {
         }
     }
 
+    /// The table as it is now, but with the columns that the load's rows have.
     fn current_table(&self, catalog: &Catalog) -> Result<Arc<Table>, Error> {
         match catalog.relations.get(&self.table) {
-            Some(Relation::Table(table)) => Ok(table.clone()),
+            Some(Relation::Table(table)) if table.schema.version == self.schema.version => Ok(table.clone()),
+            // Columns that rows are routed by are neither dropped nor change their values.
+            Some(Relation::Table(table)) => {
+                Ok(Arc::new(Table { schema: self.schema.clone(), ..Table::clone(table) }))
+            }
             _ => Err(Error::TableGone(self.table)),
         }
     }
@@ -231,7 +245,7 @@ impl TabletSink {
         let failed = |source| Error::Store { table: table.name.clone(), source };
         let store = self.stores.get(node, address).map_err(failed)?;
         self.written.lock().insert(node);
-        let writer = store.write(self.txn, &self.load_id).await.map_err(failed)?;
+        let writer = store.write(self.txn, &self.load_id, &self.schema).await.map_err(failed)?;
         let (queue, batches) = mpsc::channel(NODE_QUEUE);
         let task = Drain(tarn_proto::task::spawn("tablet-sink", drain(writer, batches)));
         writers.insert(node, NodeWriter { queue: queue.clone(), task, table: table.name.clone() });

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use tarn_catalog::{ColumnInfo, DefaultValue};
-use tarn_proto::{Column, ColumnId, DataType};
+use tarn_proto::{Column, ColumnId, DataType, TableModel};
 use tarn_sql::{ColumnDef, ColumnDefault, Ident};
 
-use super::literal;
+use super::model::Keys;
 use super::names::check_name;
+use super::{literal, model};
 use crate::session::Error;
 
 /// A table's columns, checked.
@@ -54,34 +55,42 @@ pub fn check_distinct(names: &[Ident], what: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks declared columns.
-pub fn lower(declared: &[ColumnDef]) -> Result<Columns, Error> {
+/// Checks declared columns of a table of `keys`.
+pub fn lower(declared: &[ColumnDef], keys: &Keys) -> Result<Columns, Error> {
     let mut lowered = Columns { columns: Vec::with_capacity(declared.len()), infos: BTreeMap::new() };
     for (def, id) in declared.iter().zip(1..) {
-        let id = ColumnId(id);
-        check_name(&def.name, "column")?;
         if lowered.columns.iter().any(|c| c.name.eq_ignore_ascii_case(&def.name.name)) {
             return Err(Error::at(def.name.at, format!("column `{}` is there twice", def.name.name)));
         }
-        if let Some(aggregation) = &def.aggregation {
-            let what = format!("AGGREGATE KEY tables, and with them the aggregation {aggregation} of a column, are");
-            return Err(Error::not_yet(def.name.at, &what));
-        }
-        if def.auto_increment {
-            return Err(Error::not_yet(def.name.at, "AUTO_INCREMENT columns are"));
-        }
-        if def.generated_as.is_some() {
-            return Err(Error::not_yet(def.name.at, "generated columns are"));
-        }
-        let nullable = def.nullable.unwrap_or(true);
-        let info = ColumnInfo { default: default(def, nullable)?, comment: def.comment.clone().unwrap_or_default() };
+        let id = ColumnId(id);
+        let (column, info) = column(def, id, keys.model, keys.contains(&def.name))?;
         if info != ColumnInfo::default() {
             lowered.infos.insert(id, info);
         }
-        let (name, data_type) = (def.name.name.clone(), def.data_type.clone());
-        lowered.columns.push(Column { id, name, data_type, nullable, aggregation: None });
+        lowered.columns.push(column);
     }
     Ok(lowered)
+}
+
+/// Checks one declared column of a table of a model.
+pub fn column(
+    def: &ColumnDef,
+    id: ColumnId,
+    model: TableModel,
+    is_key: bool,
+) -> Result<(Column, ColumnInfo), Error> {
+    check_name(&def.name, "column")?;
+    let aggregation = model::aggregation(def, model, is_key)?;
+    if def.auto_increment {
+        return Err(Error::not_yet(def.name.at, "AUTO_INCREMENT columns are"));
+    }
+    if def.generated_as.is_some() {
+        return Err(Error::not_yet(def.name.at, "generated columns are"));
+    }
+    let nullable = model::nullable(def, model, is_key)?;
+    let info = ColumnInfo { default: default(def, nullable)?, comment: def.comment.clone().unwrap_or_default() };
+    let (name, data_type) = (def.name.name.clone(), def.data_type.clone());
+    Ok((Column { id, name, data_type, nullable, aggregation, initial: None }, info))
 }
 
 fn default(def: &ColumnDef, nullable: bool) -> Result<Option<DefaultValue>, Error> {

@@ -18,6 +18,7 @@ fn schema(types: &[DataType]) -> TableSchema {
             data_type: t.clone(),
             nullable: true,
             aggregation: None,
+            initial: None,
         })
         .collect();
     TableSchema {

@@ -125,9 +125,9 @@ impl TabletStore for GrpcTabletStore {
         Ok(())
     }
 
-    async fn write(&self, txn: TxnId, load_id: &str) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, txn: TxnId, load_id: &str, schema: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
         let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
-        let start = wire::WriteStream { txn_id: txn.get(), load_id: load_id.to_owned() };
+        let start = wire::WriteStream { txn_id: txn.get(), load_id: load_id.to_owned(), schema: Some(schema.into()) };
         let descriptor = FlightDescriptor::new_cmd(start.encode_to_vec());
         let mut client = FlightServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

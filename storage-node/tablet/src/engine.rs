@@ -22,8 +22,8 @@ use crate::layout::DataDir;
 use crate::load::{Attempt, Load, LoadWriter};
 use crate::meta::{Changes, Meta};
 use crate::open_segment::OpenSegments;
-use crate::record::TabletRecord;
-use crate::tablet::{State, Tablet};
+use crate::record::{TabletRecord, VersionRecord};
+use crate::tablet::{Shape, State, Tablet};
 use crate::{Error, Result, recovery, segment};
 
 /// How an engine works.
@@ -143,7 +143,7 @@ impl Engine {
         let new: BTreeSet<TabletId> = ids.iter().copied().filter(|id| !tablets.contains_key(id)).collect();
         for id in &new {
             changes.put_tablet(*id, &TabletRecord { schema: schema.clone() });
-            changes.put_version(*id, Version::FIRST);
+            changes.put_version(*id, VersionRecord::FIRST);
         }
         self.meta.write(changes)?;
         for id in new {
@@ -180,13 +180,14 @@ impl Engine {
         Ok(Garbage(dropped.iter().map(|t| self.dir.tablet(t.id)).collect()))
     }
 
-    /// Starts to write a transaction. An earlier attempt to write it, finished or not, is forgotten.
-    pub async fn begin(self: &Arc<Self>, txn: TxnId, load_id: &str) -> Result<LoadWriter> {
+    /// Starts to write a transaction, whose rows have the columns of `schema`. An earlier attempt to write it, finished or
+    /// not, is forgotten.
+    pub async fn begin(self: &Arc<Self>, txn: TxnId, load_id: &str, schema: &TableSchema) -> Result<LoadWriter> {
         let number = self.next_attempt.fetch_add(1, Ordering::Relaxed);
         let attempt = Arc::new(Attempt::new(txn, load_id.to_owned(), number));
         let (engine, newest) = (self.clone(), attempt.clone());
         blocking("the start of a load", move || engine.replace_attempt(txn, Some(newest))).await??;
-        let load = Arc::new(Load::new(self.clone(), attempt));
+        let load = Arc::new(Load::new(self.clone(), attempt, Arc::new(Shape::new(schema.clone()))));
         let mut loads = self.loads.lock();
         loads.retain(|load| load.strong_count() > 0);
         loads.push(Arc::downgrade(&load));

@@ -13,7 +13,7 @@ use crate::engine::commit::{Finished, rowset_of};
 use crate::engine::{Engine, blocking};
 use crate::memtable::{Memtable, bytes_of, compact};
 use crate::segment::{TemporarySegment, write_segment};
-use crate::tablet::Tablet;
+use crate::tablet::{Shape, Tablet};
 use crate::{Error, Result};
 
 /// When the node's budget is more than half spent and a flush thread is idle, the largest memtable goes early if it is
@@ -46,6 +46,8 @@ impl Attempt {
 pub(crate) struct Load {
     engine: Arc<Engine>,
     attempt: Arc<Attempt>,
+    /// What the rows look like.
+    shape: Arc<Shape>,
     state: Mutex<LoadState>,
     /// Told when a flush ends.
     flushed: Notify,
@@ -73,9 +75,9 @@ struct TabletLoad {
 }
 
 impl Load {
-    /// A load without rows.
-    pub(crate) fn new(engine: Arc<Engine>, attempt: Arc<Attempt>) -> Self {
-        Self { engine, attempt, state: Mutex::default(), flushed: Notify::new() }
+    /// A load without rows, of rows that look like `shape`.
+    pub(crate) fn new(engine: Arc<Engine>, attempt: Arc<Attempt>, shape: Arc<Shape>) -> Self {
+        Self { engine, attempt, shape, state: Mutex::default(), flushed: Notify::new() }
     }
 
     /// Bytes and tablet of the largest memtable.
@@ -116,7 +118,7 @@ impl Load {
         let load = self.clone();
         blocking("a segment", move || {
             let engine = &load.engine;
-            let written = write_segment(&engine.dir, &engine.codec, &tablet, key, load.attempt.number, memtable);
+            let written = write_segment(&engine.dir, &engine.codec, &load.shape, key, load.attempt.number, memtable);
             written.inspect_err(|error| tablet.note(error))
         })
         .await?
@@ -186,7 +188,11 @@ impl Load {
     /// them, so that nobody would publish or abort them. Blocks.
     fn seal(&self, finished: Finished) -> Result<Vec<wire::RowsetSummary>> {
         let abandoned = || self.state.lock().abandoned;
-        let sealed = if abandoned() { Err(self.attempt.replaced()) } else { self.engine.seal(&self.attempt, finished) };
+        let sealed = if abandoned() {
+            Err(self.attempt.replaced())
+        } else {
+            self.engine.seal(&self.attempt, &self.shape, finished)
+        };
         if sealed.is_ok() && abandoned() {
             self.engine.take_back(&self.attempt)?;
         } else {
@@ -206,7 +212,8 @@ impl LoadWriter {
         Self { load }
     }
 
-    /// Adds rows to a tablet, in any order; columns as declared. Waits while the node's write buffers are full.
+    /// Adds rows to a tablet, in any order; columns as the load's schema declares them. Waits while the node's write buffers
+    /// are full.
     pub async fn write(&mut self, id: TabletId, rows: RecordBatch) -> Result<()> {
         let engine = &self.load.engine;
         self.load.check()?;
@@ -219,7 +226,8 @@ impl LoadWriter {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        let rows = segment::to_storage(&tablet.schema.columns, &tablet.stored, &rows)
+        let shape = &self.load.shape;
+        let rows = segment::to_storage(&shape.schema.columns, &shape.stored, &rows)
             .map_err(|source| Error::Rows { tablet: id, source })?;
         let rows = compact(rows);
         let reserved = engine.budget.reserve(bytes_of(&rows), || engine.flush_largest(1)).await;
@@ -295,6 +303,7 @@ mod tests {
             data_type: DataType::BigInt,
             nullable: false,
             aggregation: None,
+            initial: None,
         };
         let schema = TableSchema {
             model: TableModel::Duplicate,
@@ -304,7 +313,7 @@ mod tests {
             sort_key: vec![ColumnId(1)],
         };
         engine.create_tablets(&schema, &[TABLET]).unwrap();
-        let mut writer = engine.begin(TxnId(9), "a").await.unwrap();
+        let mut writer = engine.begin(TxnId(9), "a", &schema).await.unwrap();
         let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
         writer.write(TABLET, RecordBatch::try_new(schema.to_arrow(), vec![keys]).unwrap()).await.unwrap();
         writer.load.start_flush(TABLET);

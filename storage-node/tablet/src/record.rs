@@ -109,6 +109,7 @@ mod tests {
                 data_type: DataType::Decimal(10, 2),
                 nullable: false,
                 aggregation: None,
+                initial: None,
             }],
             sort_key: vec![ColumnId(3)],
         };

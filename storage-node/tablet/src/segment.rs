@@ -19,7 +19,7 @@ use crate::memtable::Memtable;
 use crate::record::SegmentRecord;
 use crate::sidecar::Sidecar;
 use crate::sort::sort_order;
-use crate::tablet::Tablet;
+use crate::tablet::Shape;
 use crate::{Result, metrics};
 
 /// Rows that are brought into order at a time: a multiple of the format's zone (8192), small enough to stay in cache.
@@ -59,26 +59,26 @@ impl Drop for TemporarySegment {
 pub(crate) fn write_segment(
     dir: &DataDir,
     codec: &Codec,
-    tablet: &Tablet,
+    shape: &Shape,
     key: SegmentKey,
     attempt: u64,
     rows: Memtable,
 ) -> Result<TemporarySegment> {
     let started = Instant::now();
-    let refused = |source: ArrowError| Error::Rows { tablet: tablet.id, source };
+    let refused = |source: ArrowError| Error::Rows { tablet: key.tablet, source };
     let row_count = rows.rows();
     // The reservation ends with the segment: its columns, copied once, take as much.
     let (columns, _reserved) = rows.into_columns();
     let columns = columns.into_iter().map(concatenated).collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
-    let sort_key: Vec<ArrayRef> = tablet.sort_columns.iter().map(|i| columns[*i].clone()).collect();
+    let sort_key: Vec<ArrayRef> = shape.sort_columns.iter().map(|i| columns[*i].clone()).collect();
     let order = sort_order(&sort_key).map_err(refused)?;
     drop(sort_key);
-    let short_key_index = short_key::encode_index(&tablet.short_key, &columns, row_count, |row| match &order {
+    let short_key_index = short_key::encode_index(&shape.short_key, &columns, row_count, |row| match &order {
         Some(order) => order[row] as usize,
         None => row,
     });
 
-    dir.create_tablet(tablet.id)?;
+    dir.create_tablet(key.tablet)?;
     let files = dir.temporary(key, attempt);
     let mut segment = TemporarySegment {
         key,
@@ -88,12 +88,12 @@ pub(crate) fn write_segment(
     };
     let path = &segment.files.segment;
     let mut file = ChecksumFile::new(File::create(path).doing("create", path)?);
-    let schema = tablet.stored.clone();
+    let schema = shape.stored.clone();
     let chunks = Chunks { schema: schema.clone(), columns, order, rows: row_count, next: 0 };
     if let Err(source) = codec.write(&schema, chunks, &mut file) {
         return Err(match file.take_failure() {
             Some(source) => Error::Io { action: "write", path: path.clone(), source },
-            None => Error::Encode { tablet: tablet.id, source },
+            None => Error::Encode { tablet: key.tablet, source },
         });
     }
     let checksums = file.finish().doing("write", path)?;

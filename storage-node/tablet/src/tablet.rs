@@ -2,29 +2,56 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, RwLock};
 use tarn_proto::short_key::ShortKey;
 use tarn_proto::{RowsetId, TableSchema, TabletId, Version, segment, wire};
+use tokio::sync::Notify;
 use tracing::error;
 
-use crate::record::RowsetRecord;
+use crate::garbage::Superseded;
+use crate::record::{Lifetime, RowsetRecord, VersionRecord};
 use crate::{Error, Result, metrics};
 
-/// A tablet.
-pub(crate) struct Tablet {
-    pub id: TabletId,
+/// What rows look like under one schema.
+pub(crate) struct Shape {
     pub schema: TableSchema,
-    /// The arrow schema of its segments.
+    /// The arrow schema of segments.
     pub stored: SchemaRef,
     /// Positions of the sort key's columns.
     pub sort_columns: Vec<usize>,
     pub short_key: ShortKey,
+}
+
+impl Shape {
+    /// What rows look like under `schema`.
+    pub(crate) fn new(schema: TableSchema) -> Self {
+        Self {
+            stored: segment::storage_schema(&schema.columns),
+            sort_columns: schema.sort_key.iter().filter_map(|c| schema.index_of(*c)).collect(),
+            short_key: ShortKey::of(&schema),
+            schema,
+        }
+    }
+}
+
+/// A tablet.
+pub(crate) struct Tablet {
+    pub id: TabletId,
+    /// Of the newest schema that the tablet has seen. Changes under the commit lock.
+    shape: RwLock<Arc<Shape>>,
     /// Held by whoever changes the tablet's metadata, from reading it to having it durable. Several are locked in order
     /// of tablet ids.
     pub commit: Mutex<()>,
     pub state: RwLock<State>,
+    /// Whether a compaction runs: there is one at a time.
+    pub compacting: AtomicBool,
+    /// Told when the tablet has fewer rowsets or is gone.
+    pub relieved: Notify,
+    /// Rowsets that newer versions do without, until their files go.
+    pub superseded: Mutex<Superseded>,
 }
 
 /// What changes.
@@ -32,7 +59,11 @@ pub(crate) struct Tablet {
 pub(crate) struct State {
     /// The newest published version.
     pub version: Version,
-    /// Pending and published rowsets.
+    /// The oldest version whose rowsets are all there.
+    pub oldest: Version,
+    /// Compactions that were committed.
+    pub compactions: u64,
+    /// Pending, published and superseded rowsets.
     pub rowsets: BTreeMap<RowsetId, Arc<RowsetRecord>>,
     /// No longer on this node.
     pub dropped: bool,
@@ -43,7 +74,35 @@ pub(crate) struct State {
 impl State {
     /// A tablet that nothing has been loaded into.
     pub(crate) const fn new() -> Self {
-        Self { version: Version::FIRST, rowsets: BTreeMap::new(), dropped: false, read_only: None }
+        Self {
+            version: Version::FIRST,
+            oldest: Version::FIRST,
+            compactions: 0,
+            rowsets: BTreeMap::new(),
+            dropped: false,
+            read_only: None,
+        }
+    }
+
+    /// What the store keeps of it beside the rowsets.
+    pub(crate) const fn versions(&self) -> VersionRecord {
+        VersionRecord { version: self.version, oldest: self.oldest, compactions: self.compactions }
+    }
+
+    /// The rowsets of the newest version, in merge order.
+    pub(crate) fn live(&self) -> Vec<(RowsetId, Version, Arc<RowsetRecord>)> {
+        self.listed(|lifetime| lifetime.until.is_none())
+    }
+
+    /// Published rowsets that `chosen` chooses, in merge order.
+    fn listed(&self, chosen: impl Fn(&Lifetime) -> bool) -> Vec<(RowsetId, Version, Arc<RowsetRecord>)> {
+        let published = self.rowsets.iter().filter_map(|(id, record)| Some((*id, record.published()?, record)));
+        let mut rowsets: Vec<_> = published
+            .filter(|(_, lifetime, _)| chosen(lifetime))
+            .map(|(id, lifetime, record)| (id, lifetime.version, record.clone()))
+            .collect();
+        rowsets.sort_by_key(|(id, version, _)| (*version, *id));
+        rowsets
     }
 }
 
@@ -52,13 +111,29 @@ impl Tablet {
     pub(crate) fn new(id: TabletId, schema: TableSchema, state: State) -> Self {
         Self {
             id,
-            stored: segment::storage_schema(&schema.columns),
-            sort_columns: schema.sort_key.iter().filter_map(|c| schema.index_of(*c)).collect(),
-            short_key: ShortKey::of(&schema),
-            schema,
+            shape: RwLock::new(Arc::new(Shape::new(schema))),
             commit: Mutex::new(()),
+            superseded: Mutex::new(Superseded::of(&state)),
             state: RwLock::new(state),
+            compacting: AtomicBool::new(false),
+            relieved: Notify::new(),
         }
+    }
+
+    /// What its rows look like under the newest schema that it has seen. Loads write under the schema that they were
+    /// planned with instead.
+    pub(crate) fn shape(&self) -> Arc<Shape> {
+        self.shape.read().clone()
+    }
+
+    /// Whether a schema is newer than the tablet's own.
+    pub(crate) fn is_behind(&self, schema: &TableSchema) -> bool {
+        self.shape.read().schema.version < schema.version
+    }
+
+    /// Takes a newer schema, which the metadata store has.
+    pub(crate) fn adopt(&self, shape: Arc<Shape>) {
+        *self.shape.write() = shape;
     }
 
     /// Refuses if the tablet is gone or read-only.
@@ -87,30 +162,23 @@ impl Tablet {
         }
     }
 
-    /// Published rowsets up to `version`, oldest first.
+    /// The rowsets that make up `version`, in merge order: oldest first.
     pub(crate) fn rowsets_at(&self, version: Version) -> Result<Vec<(RowsetId, Version, Arc<RowsetRecord>)>> {
         let state = self.state.read();
         if version > state.version {
             return Err(Error::FutureVersion { tablet: self.id, current: state.version, version });
         }
-        let mut rowsets: Vec<_> = state
-            .rowsets
-            .iter()
-            .filter_map(|(id, record)| match record.version {
-                Some(since) if since <= version => Some((*id, since, record.clone())),
-                _ => None,
-            })
-            .collect();
-        rowsets.sort_by_key(|(id, since, _)| (*since, *id));
-        Ok(rowsets)
+        if version < state.oldest {
+            return Err(Error::Superseded { tablet: self.id, oldest: state.oldest, version });
+        }
+        Ok(state.listed(|lifetime| lifetime.covers(version)))
     }
 
     /// What operators see.
     pub(crate) fn report(&self) -> wire::TabletReport {
         let state = self.state.read();
-        let published = state.rowsets.values().filter(|r| r.version.is_some());
         let (mut rows, mut bytes, mut rowsets) = (0, 0, 0);
-        for rowset in published {
+        for rowset in state.rowsets.values().filter(|r| r.is_live()) {
             rows += rowset.rows();
             bytes += rowset.bytes();
             rowsets += 1;

@@ -21,7 +21,7 @@ pub async fn write(
     tablets: &[TabletId],
     numbers: std::ops::Range<i64>,
 ) {
-    let mut writer = store.write(TxnId(txn), attempt).await.unwrap();
+    let mut writer = store.write(TxnId(txn), attempt, &plain_table()).await.unwrap();
     let mut random = Random(txn);
     for tablet in tablets {
         let rows = batch(&plain_table(), numbers.start, (numbers.end - numbers.start) as usize, &mut random);
@@ -125,7 +125,7 @@ async fn abort_stops_who_still_writes() {
     for (way, store) in node.stores() {
         let tablet = TabletId(way.len() as u64);
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
-        let mut writer = store.write(TxnId(62), "a").await.unwrap();
+        let mut writer = store.write(TxnId(62), "a", &plain_table()).await.unwrap();
         writer.write(tablet, batch(&plain_table(), 0, 5, &mut Random(1))).await.unwrap();
         // An abort that overtakes the rows on their way would find nothing to stop.
         let beats = node.registry.beats.lock().len();
@@ -154,7 +154,7 @@ async fn a_second_attempt_replaces_the_first() {
         assert_eq!(arrivals(&*store, &plain_table(), tablets[0], 2).await, (100..105).collect::<Vec<_>>());
         assert_eq!(arrivals(&*store, &plain_table(), tablets[1], 2).await, Vec::<i64>::new());
 
-        let mut again = store.write(TxnId(70), "third").await.unwrap();
+        let mut again = store.write(TxnId(70), "third", &plain_table()).await.unwrap();
         again.write(tablets[0], batch(&plain_table(), 0, 5, &mut Random(1))).await.unwrap();
         let published = again.finish().await.unwrap_err();
         assert_eq!(published.kind, ErrorKind::AlreadyExists, "{published}");
@@ -183,7 +183,7 @@ async fn wrong_requests_are_refused_with_a_reason() {
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
         write(&*store, 90, "a", &[tablet], 0..10).await;
 
-        let mut writer = store.write(TxnId(91), "a").await.unwrap();
+        let mut writer = store.write(TxnId(91), "a", &plain_table()).await.unwrap();
         let rows = batch(&plain_table(), 0, 5, &mut Random(1)).project(&[0, 1]).unwrap();
         let refused = match writer.write(tablet, rows).await {
             Err(error) => error,
@@ -192,7 +192,7 @@ async fn wrong_requests_are_refused_with_a_reason() {
         assert_eq!(refused.kind, ErrorKind::Invalid, "{refused}");
         assert!(refused.message.contains("3 columns"), "{refused}");
 
-        let mut writer = store.write(TxnId(92), "a").await.unwrap();
+        let mut writer = store.write(TxnId(92), "a", &plain_table()).await.unwrap();
         let rows = batch(&plain_table(), 0, 5, &mut Random(1));
         let refused = match writer.write(TabletId(999), rows).await {
             Err(error) => error,

@@ -18,7 +18,7 @@ use crate::rows::{Random, arrow_schema, batch, table};
 async fn load(store: &dyn TabletStore, schema: &TableSchema, id: u64, batches: &[RecordBatch]) -> TabletId {
     let (tablet, txn) = (TabletId(id), TxnId(id));
     store.create_tablets(schema, &[tablet]).await.unwrap();
-    let mut writer = store.write(txn, "only").await.unwrap();
+    let mut writer = store.write(txn, "only", schema).await.unwrap();
     for rows in batches {
         writer.write(tablet, rows.clone()).await.unwrap();
     }

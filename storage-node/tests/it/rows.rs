@@ -168,6 +168,7 @@ pub fn table() -> impl Strategy<Value = TableSchema> {
                 data_type,
                 nullable,
                 aggregation: None,
+                initial: None,
             })
             .collect();
         TableSchema { model: TableModel::Duplicate, keys: Vec::new(), version: SchemaVersion(1), columns, sort_key }
@@ -194,6 +195,7 @@ pub fn plain_table() -> TableSchema {
         data_type,
         nullable,
         aggregation: None,
+        initial: None,
     };
     TableSchema {
         model: TableModel::Duplicate,

@@ -36,7 +36,7 @@ impl TabletStore for Remote {
         away()
     }
 
-    async fn write(&self, _: TxnId, _: &str) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
         away()
     }
 

@@ -57,7 +57,7 @@ impl TabletStore for FakeStore {
         refuse(ErrorKind::Invalid, "read-only".to_owned())
     }
 
-    async fn write(&self, _: TxnId, _: &str) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
         refuse(ErrorKind::Invalid, "read-only".to_owned())
     }
 
@@ -145,6 +145,7 @@ pub fn schema() -> TableSchema {
                 data_type,
                 nullable,
                 aggregation: None,
+                initial: None,
             })
             .collect(),
         sort_key: vec![ColumnId(40), ColumnId(39)],

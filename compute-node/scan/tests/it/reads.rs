@@ -148,6 +148,7 @@ async fn a_column_that_is_younger_than_the_segments_is_null() {
         data_type: DataType::Int,
         nullable: true,
         aggregation: None,
+        initial: None,
     };
     fixture.spec.schema.columns.insert(1, added);
     fixture.spec.projection = vec![1, 0];

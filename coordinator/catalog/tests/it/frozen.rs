@@ -52,6 +52,7 @@ fn command() -> Command {
         data_type: DataType::Array(Box::new(DataType::Decimal(38, 2))),
         nullable: true,
         aggregation: None,
+        initial: None,
     });
     table
         .columns

@@ -122,6 +122,7 @@ pub fn spec(name: &str, partitioning: Partitioning, partitions: Vec<PartitionSpe
         data_type,
         nullable,
         aggregation: None,
+        initial: None,
     };
     TableSpec {
         name: name.to_owned(),

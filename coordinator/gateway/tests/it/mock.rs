@@ -327,6 +327,7 @@ fn table(name: &str, model: TableModel) -> TableSpec {
         data_type,
         nullable,
         aggregation: None,
+        initial: None,
     };
     TableSpec {
         name: name.to_owned(),

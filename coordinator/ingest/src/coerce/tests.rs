@@ -17,7 +17,14 @@ fn one(data_type: DataType, nullable: bool, array: ArrayRef) -> Result<RecordBat
         model: TableModel::Duplicate,
         keys: Vec::new(),
         version: SchemaVersion(1),
-        columns: vec![Column { id: ColumnId(1), name: "c".into(), data_type, nullable, aggregation: None }],
+        columns: vec![Column {
+            id: ColumnId(1),
+            name: "c".into(),
+            data_type,
+            nullable,
+            aggregation: None,
+            initial: None,
+        }],
         sort_key: vec![],
     };
     let source = Schema::new(vec![Field::new("x", array.data_type().clone(), true)]);

@@ -22,6 +22,7 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table
         data_type,
         nullable: true,
         aggregation: None,
+        initial: None,
     };
     let mut table = Table {
         id: TableId(1),

@@ -23,8 +23,14 @@ pub async fn try_begin(
     (database, table): (DatabaseId, TableId),
     label: &str,
 ) -> Result<Begun, Error> {
-    let request =
-        Request { database, table, label: Some(label.to_owned()), owner: (NodeId(1), "start".into()), timeout: LONG };
+    let request = Request {
+        database,
+        table,
+        schema: world.current(table).schema.clone(),
+        label: Some(label.to_owned()),
+        owner: (NodeId(1), "start".into()),
+        timeout: LONG,
+    };
     Load::begin(world.clone(), world.stores(), request).await
 }
 

@@ -90,6 +90,7 @@ impl World {
             data_type,
             nullable: true,
             aggregation: None,
+            initial: None,
         };
         let table = TableSpec {
             name: "t".into(),
@@ -192,7 +193,7 @@ impl TabletStore for Disk {
         self.check()
     }
 
-    async fn write(&self, txn: TxnId, _: &str) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, txn: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
         self.check()?;
         let (away, finished) = (self.away.clone(), self.finished.clone());
         Ok(Box::new(Writer { txn, rows: HashMap::new(), away, finished, _held: self.writers.clone() }))

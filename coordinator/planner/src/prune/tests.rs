@@ -36,6 +36,7 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>,
         data_type,
         nullable: true,
         aggregation: None,
+        initial: None,
     };
     let mut table = Table {
         id: TableId(1),

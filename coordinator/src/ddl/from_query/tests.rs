@@ -33,7 +33,7 @@ impl TabletStore for Rows {
         self.0.lock().retain(|t| !tablets.contains(t));
         Ok(())
     }
-    async fn write(&self, txn: TxnId, _: &str) -> StoreResult<Box<dyn RowsetWriter>> {
+    async fn write(&self, txn: TxnId, _: &str, _: &TableSchema) -> StoreResult<Box<dyn RowsetWriter>> {
         Ok(Box::new(Writer { txn, rows: BTreeMap::new() }))
     }
     async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<()> {

@@ -51,6 +51,7 @@ impl World {
                     data_type: DataType::BigInt,
                     nullable: false,
                     aggregation: None,
+                    initial: None,
                 }],
                 sort_key: vec![id],
             },

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tarn_proto::storage::{PublishTablet, SegmentKey};
-use tarn_proto::{RowsetId, TabletId, TxnId, wire};
+use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version, wire};
 
 use super::Engine;
 use crate::layout::sync_dir;
 use crate::load::Attempt;
 use crate::meta::Changes;
-use crate::record::RowsetRecord;
+use crate::record::{Lifetime, RowsetRecord, RowsetState, TabletRecord, VersionRecord};
 use crate::segment::TemporarySegment;
-use crate::tablet::Tablet;
+use crate::tablet::{Shape, State, Tablet};
 use crate::{Error, Result, metrics};
 
 /// The rowset that a load writes.
@@ -23,12 +23,31 @@ pub(crate) const fn rowset_of(txn: TxnId) -> RowsetId {
     RowsetId(txn.get())
 }
 
+/// The rowset that a tablet's compaction writes, counted from 1. Transactions never have these ids, and no rowset of the
+/// tablet ever had it: readers cache segments by it.
+pub(crate) const fn rowset_of_compaction(number: u64) -> RowsetId {
+    RowsetId(COMPACTION | number)
+}
+
+/// Whether a compaction wrote the rowset.
+pub(crate) const fn is_compaction(rowset: RowsetId) -> bool {
+    rowset.get() & COMPACTION != 0
+}
+
+const COMPACTION: u64 = 1 << 63;
+
 /// A tablet's finished segments of one load, in order of their numbers.
 pub(crate) type Finished = BTreeMap<TabletId, (Arc<Tablet>, Vec<TemporarySegment>)>;
 
 impl Engine {
-    /// Makes a load's segments pending rowsets, durably. Blocks.
-    pub(crate) fn seal(&self, attempt: &Arc<Attempt>, finished: Finished) -> Result<Vec<wire::RowsetSummary>> {
+    /// Makes a load's segments, whose rows look like `shape`, pending rowsets, durably. Tablets take its schema if it is
+    /// newer than theirs. Blocks.
+    pub(crate) fn seal(
+        &self,
+        attempt: &Arc<Attempt>,
+        shape: &Arc<Shape>,
+        finished: Finished,
+    ) -> Result<Vec<wire::RowsetSummary>> {
         // Held to the end: who replaces or aborts the attempt waits, and then finds the rowsets.
         let open = attempt.open.lock();
         if !*open {
@@ -43,10 +62,13 @@ impl Engine {
                 return Err(Error::Published { tablet: tablet.id, txn: attempt.txn });
             }
         }
-        let records = self.name_files(attempt.txn, finished)?;
+        let records = self.name_files(attempt.txn, &shape.schema, finished)?;
         let mut changes = Changes::default();
         for (tablet, record) in &records {
             changes.put_rowset(tablet.id, rowset, record);
+            if tablet.is_behind(&shape.schema) {
+                changes.put_tablet(tablet.id, &TabletRecord { schema: shape.schema.clone() });
+            }
         }
         if let Err(error) = self.meta.write(changes) {
             tablets.iter().for_each(|t| t.note(&error));
@@ -60,6 +82,9 @@ impl Engine {
                 rows: record.rows(),
                 bytes: record.bytes(),
             });
+            if tablet.is_behind(&shape.schema) {
+                tablet.adopt(shape.clone());
+            }
             tablet.state.write().rowsets.insert(rowset, Arc::new(record));
         }
         if !tablets.is_empty() {
@@ -70,15 +95,20 @@ impl Engine {
     }
 
     /// Gives the segments their names, durably.
-    fn name_files(&self, txn: TxnId, finished: Finished) -> Result<Vec<(Arc<Tablet>, RowsetRecord)>> {
+    fn name_files(
+        &self,
+        txn: TxnId,
+        schema: &TableSchema,
+        finished: Finished,
+    ) -> Result<Vec<(Arc<Tablet>, RowsetRecord)>> {
         let mut records = Vec::with_capacity(finished.len());
         for (id, (tablet, segments)) in finished {
             let named = segments.into_iter().map(|s| s.keep(&self.dir)).collect::<Result<Vec<_>>>();
             let named = named.and_then(|segments| sync_dir(&self.dir.tablet(id)).map(|()| segments));
             match named {
                 Ok(segments) => {
-                    let schema_version = tablet.schema.version;
-                    records.push((tablet, RowsetRecord { txn, version: None, schema_version, segments }));
+                    let schema_version = schema.version;
+                    records.push((tablet, RowsetRecord { txn, state: RowsetState::Pending, schema_version, segments }));
                 }
                 Err(error) => {
                     // What has a name already is an orphan, which goes at the next start.
@@ -104,7 +134,8 @@ impl Engine {
             if let Some(record) = &record {
                 changes.put_rowset(tablet.id, rowset, record);
             }
-            changes.put_version(tablet.id, request.version);
+            let versions = VersionRecord { version: request.version, ..tablet.state.read().versions() };
+            changes.put_version(tablet.id, versions);
             published.push((tablet, request.version, record));
         }
         if let Err(error) = self.meta.write(changes) {
@@ -192,7 +223,7 @@ impl Engine {
         for tablet in &tablets {
             // It may have been published meanwhile.
             let record = tablet.state.read().rowsets.get(&rowset).cloned();
-            if let Some(record) = record.filter(|r| r.version.is_none()) {
+            if let Some(record) = record.filter(|r| r.is_pending()) {
                 changes.delete_rowset(tablet.id, rowset);
                 forgotten.push((tablet, record.segments.len() as u32));
             }
@@ -224,8 +255,8 @@ fn next(tablet: &Tablet, txn: TxnId, request: &PublishTablet) -> Result<Option<O
     }
     let record = state.rowsets.get(&rowset_of(txn));
     if state.version >= request.version {
-        let there = record.is_some_and(|r| r.version == Some(request.version));
-        return if there == request.has_rowset {
+        let there = record.and_then(|r| r.published()).is_some_and(|lifetime| lifetime.version == request.version);
+        return if there == request.has_rowset || is_compacted(&state, request.version) {
             Ok(None)
         } else {
             Err(Error::VersionTaken { tablet: tablet.id, version: request.version, txn })
@@ -236,9 +267,16 @@ fn next(tablet: &Tablet, txn: TxnId, request: &PublishTablet) -> Result<Option<O
     }
     match (request.has_rowset, record) {
         (false, _) => Ok(Some(None)),
-        (true, Some(record)) if record.version.is_none() => {
-            Ok(Some(Some(RowsetRecord { version: Some(request.version), ..record.as_ref().clone() })))
+        (true, Some(record)) if record.is_pending() => {
+            let state = RowsetState::Published(Lifetime::loaded(request.version));
+            Ok(Some(Some(RowsetRecord { state, ..record.as_ref().clone() })))
         }
         (true, _) => Err(Error::MissingRowset { tablet: tablet.id, txn }),
     }
+}
+
+/// Whether what a published version brought, if anything, is in a compaction's rowset by now: the next live one then
+/// holds all from some version before it up to its own.
+fn is_compacted(state: &State, version: Version) -> bool {
+    state.live().into_iter().find(|(_, newest, _)| *newest >= version).is_some_and(|(id, ..)| is_compaction(id))
 }

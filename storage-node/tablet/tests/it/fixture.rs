@@ -20,6 +20,7 @@ pub fn table() -> TableSchema {
         data_type,
         nullable: false,
         aggregation: None,
+        initial: None,
     };
     TableSchema {
         model: TableModel::Duplicate,
@@ -48,7 +49,7 @@ pub fn open(data: &Path) -> Arc<Engine> {
 }
 
 pub async fn write(engine: &Arc<Engine>, txn: u64, attempt: &str, tablets: &[TabletId], batches: usize) -> Result<u64> {
-    let mut writer = engine.begin(TxnId(txn), attempt).await?;
+    let mut writer = engine.begin(TxnId(txn), attempt, &table()).await?;
     for number in 0..batches {
         for tablet in tablets {
             writer.write(*tablet, rows(txn * 1000 + number as u64, 5000)).await?;

@@ -43,6 +43,7 @@ fn lineorder() -> TableSchema {
             data_type,
             nullable: false,
             aggregation: None,
+            initial: None,
         })
         .collect();
     TableSchema {
@@ -101,7 +102,7 @@ async fn measure(flush_threads: usize) {
     let batches: Vec<RecordBatch> = (0..BATCHES).map(|number| batch(&schema, number)).collect();
 
     let started = Instant::now();
-    let mut writer = engine.begin(TxnId(1), "a").await.unwrap();
+    let mut writer = engine.begin(TxnId(1), "a", &schema).await.unwrap();
     for (number, rows) in batches.into_iter().enumerate() {
         writer.write(tablets[number % tablets.len()], rows).await.unwrap();
     }

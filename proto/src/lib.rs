@@ -13,6 +13,7 @@
 //!  error    ErrorKind                            what must the caller do?
 //!  segment  to_storage, from_storage            rows of a table <-> rows of a segment file
 //!  short_key  ShortKeyIndex                     key predicates to row ranges of a segment
+//!  merge    SortedMerge, Combiner               sorted rowsets to one row a key
 //!  storage  TabletStore, StorePool               a storage node as others see it: in process or by gRPC
 //!  machine  Meter                                how loaded the machine is, for heartbeats
 //!  query_id  QueryId                             what calls and log lines are for
@@ -27,6 +28,7 @@ pub mod error;
 pub mod ids;
 pub mod machine;
 pub mod membership;
+pub mod merge;
 pub mod query_id;
 pub mod schema;
 pub mod segment;

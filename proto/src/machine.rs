@@ -24,6 +24,12 @@ pub struct Meter {
     before: Mutex<Ticks>,
 }
 
+/// Lets the calling thread have the processor after others: `nice` is added to its nice value, at most to 19.
+pub fn lower_priority(nice: i32) -> std::io::Result<()> {
+    rustix::process::nice(nice)?;
+    Ok(())
+}
+
 /// Processor time since the machine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ticks {

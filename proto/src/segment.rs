@@ -10,17 +10,20 @@
 //!   year 9999 does.
 //!
 //! All other declared arrow types (views, `Decimal128`, dates, lists, structs) are stored as they are and come back when
-//! the scan asks for them. [`from_storage`] undoes all three, casts what was read in another encoding (a dictionary, say) to the declared type, and
-//! fills columns that were added after the segment was written with NULL.
+//! the scan asks for them. [`from_storage`] undoes all three, casts what was read in another encoding (a dictionary, say)
+//! or was written in a narrower type to the declared type, and fills columns that were added after the segment was written
+//! with what they began with. [`upgrade`] brings a segment of any age to what one of today holds.
+
+mod older;
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
-};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray};
+use arrow::compute::cast_with_options;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+
+pub use older::{initial, upgrade, widened_initial, widens};
 
 use crate::{Column, ColumnId};
 
@@ -52,7 +55,7 @@ pub fn storage_type(declared: &DataType) -> DataType {
 }
 
 /// Turns an array of a declared type into the stored one, or back: they differ in maps and in times, whose microseconds
-/// are the integers as they are. Anything else is cast.
+/// are the integers as they are. Anything else is cast, and fails where a value does not fit.
 fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == wanted {
         return Ok(array.clone());
@@ -84,7 +87,7 @@ fn convert(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> 
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(Arc::new(StructArray::try_new(fields.clone(), columns, structs.nulls().cloned())?))
         }
-        _ => cast(array, wanted),
+        _ => cast_with_options(array, wanted, &older::STRICT),
     }
 }
 
@@ -124,16 +127,13 @@ pub fn to_storage(columns: &[Column], stored: &SchemaRef, batch: &RecordBatch) -
 }
 
 /// Turns a batch read from a segment into the table's `columns` (all of them or those a query wants, in any order), with
-/// their present names and declared types. Columns that the segment does not hold are NULL.
+/// their present names and declared types. Columns that the segment does not hold read what they began with.
 pub fn from_storage(columns: &[Column], batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::with_capacity(columns.len());
     let mut arrays = Vec::with_capacity(columns.len());
     for column in columns {
         let field = column.to_arrow();
-        arrays.push(match batch.column_by_name(&field_name(column.id)) {
-            Some(array) => convert(array, field.data_type())?,
-            None => new_null_array(field.data_type(), batch.num_rows()),
-        });
+        arrays.push(older::present(column, field.data_type(), batch)?);
         fields.push(field);
     }
     rebuilt(Arc::new(Schema::new(fields)), arrays, batch.num_rows())

@@ -201,22 +201,74 @@ fn encode_index_every(
     rows: usize,
     row_at: impl Fn(usize) -> usize,
 ) -> Vec<u8> {
-    let entries = if key.columns.is_empty() { 0 } else { rows.div_ceil(step as usize) };
-    let mut out = Vec::with_capacity(32 + entries * 20);
-    out.push(FORMAT);
-    out.push(key.columns.len() as u8);
-    for id in key.columns() {
-        out.extend_from_slice(&id.get().to_le_bytes());
+    let mut index = IndexBuilder::every(step, key);
+    for row in (0..rows).step_by(step as usize) {
+        index.add_entry(columns, row_at(row));
     }
-    out.extend_from_slice(&step.to_le_bytes());
-    out.extend_from_slice(&(rows as u64).to_le_bytes());
-    out.extend_from_slice(&(entries as u32).to_le_bytes());
-    for entry in 0..entries {
-        let bytes = key.encode_row(columns, row_at(entry * step as usize));
-        out.push(bytes.len() as u8);
-        out.extend_from_slice(&bytes);
+    index.rows = rows as u64;
+    index.finish()
+}
+
+/// Makes the index of a segment whose rows come in pieces.
+#[derive(Clone, Debug)]
+pub struct IndexBuilder {
+    key: ShortKey,
+    step: u32,
+    rows: u64,
+    count: u32,
+    /// Encoded, with their lengths.
+    entries: Vec<u8>,
+}
+
+impl IndexBuilder {
+    /// The index of a segment without rows.
+    pub fn new(key: &ShortKey) -> Self {
+        Self::every(ROWS_PER_ENTRY, key)
     }
-    out
+
+    fn every(step: u32, key: &ShortKey) -> Self {
+        Self { key: key.clone(), step, rows: 0, count: 0, entries: Vec::new() }
+    }
+
+    /// Adds the next `rows` rows of the segment. `columns` are all the table's columns in declared order, as segments hold
+    /// them ([`storage_type`]).
+    pub fn push(&mut self, columns: &[ArrayRef], rows: usize) {
+        let step = u64::from(self.step);
+        let first = (self.rows.next_multiple_of(step) - self.rows) as usize;
+        for row in (first..rows).step_by(self.step as usize) {
+            self.add_entry(columns, row);
+        }
+        self.rows += rows as u64;
+    }
+
+    fn add_entry(&mut self, columns: &[ArrayRef], row: usize) {
+        if !self.key.columns.is_empty() {
+            let bytes = self.key.encode_row(columns, row);
+            self.entries.push(bytes.len() as u8);
+            self.entries.extend_from_slice(&bytes);
+            self.count += 1;
+        }
+    }
+
+    /// Rows so far.
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The encoded index, as [`encode_index`] makes it of all rows at once.
+    pub fn finish(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 + self.entries.len());
+        out.push(FORMAT);
+        out.push(self.key.columns.len() as u8);
+        for id in self.key.columns() {
+            out.extend_from_slice(&id.get().to_le_bytes());
+        }
+        out.extend_from_slice(&self.step.to_le_bytes());
+        out.extend_from_slice(&self.rows.to_le_bytes());
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.entries);
+        out
+    }
 }
 
 /// A decoded index.
@@ -269,6 +321,12 @@ impl ShortKeyIndex {
     /// Rows of the segment.
     pub const fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// The entries: the key of a row and the row's position.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        let step = u64::from(self.rows_per_entry);
+        self.entries.iter().zip(0..).map(move |(entry, number)| (entry.as_slice(), number * step))
     }
 
     /// Rows that can have `lower <= key <= upper`, where a bound ([`ShortKey::encode_bound`]) is compared to as many

@@ -1,4 +1,4 @@
-//! Rows come by Arrow Flight `DoPut`: the first message's descriptor names transaction and attempt, each batch its
+//! Rows come by Arrow Flight `DoPut`: the first message's descriptor names transaction, attempt and schema, each batch its
 //! tablet. The answer, one `WriteResult`, comes when all rows are durable.
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 //!                                             ├──► LocalStore ──► tarn_tablet::Engine ──► disk
 //!   GrpcTabletStore ── StorageService ────────┤    (async in front, blocking pool behind)
 //!                   └─ Flight DoPut ──────────┘
+//!   compaction: scheduler and collector ──► tarn_tablet::Engine
 //!   coordinators ◄── membership::Agent: registers, then heartbeats with load
 //! ```
 //!
@@ -15,10 +16,12 @@
 //! lock per tablet, taken in order of ids, and bounds memory by one budget for the node. Queues of requests are bounded
 //! by that budget (writes) and by HTTP/2 flow control (reads).
 
+mod compaction;
 mod config;
 mod error;
 mod flight;
 mod identity;
+mod metrics;
 mod node;
 mod service;
 mod store;

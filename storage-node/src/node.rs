@@ -18,11 +18,12 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
+use crate::compaction::Compaction;
 use crate::flight::FlightServer;
 use crate::identity::Kept;
 use crate::service::StorageServer;
 use crate::store::LocalStore;
-use crate::{Config, Error, identity};
+use crate::{Config, Error, identity, metrics};
 
 /// As the clients have it: a message holds at most one record batch or a piece of a segment.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -44,6 +45,7 @@ pub struct StorageNode {
     cancel: DropGuard,
     server: JoinHandle<()>,
     membership: JoinHandle<()>,
+    compaction: Compaction,
 }
 
 impl StorageNode {
@@ -53,6 +55,7 @@ impl StorageNode {
         if config.coordinators.is_empty() {
             return Err(Error::NoCoordinators);
         }
+        metrics::describe();
         let (engine, kept) = {
             let config = config.clone();
             blocking(move || {
@@ -71,6 +74,8 @@ impl StorageNode {
         let cancel = CancellationToken::new();
         let stop = cancel.clone().drop_guard();
         let server = serve(listener, &store, cancel.clone()).await;
+        let threads = config.compaction_threads();
+        let compaction = Compaction::start(engine.clone(), threads, config.superseded_retention(), cancel.clone());
 
         let identity = Identity {
             role: NodeRole::Storage,
@@ -101,7 +106,7 @@ impl StorageNode {
             task::spawn("storage-membership", async move { agent.run(cancel, load).await })
         };
         info!(node = %node_id, address, tablets = engine.tablet_count(), "storage node started");
-        Ok(Self { engine, store, agent, node_id, address, cancel: stop, server, membership })
+        Ok(Self { engine, store, agent, node_id, address, cancel: stop, server, membership, compaction })
     }
 
     /// The id that the coordinators gave this node.
@@ -139,6 +144,8 @@ impl StorageNode {
         drop(self.cancel);
         finish("gRPC server", self.server).await;
         finish("membership", self.membership).await;
+        finish("compaction", self.compaction.scheduler).await;
+        finish("superseded rowsets", self.compaction.collector).await;
         info!(node = %self.node_id, "storage node stopped");
     }
 }

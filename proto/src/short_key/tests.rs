@@ -104,6 +104,25 @@ fn damaged_bytes_are_an_error() {
     assert_eq!(ShortKeyIndex::decode(&newer), Err(Error::Version(9)));
 }
 
+proptest! {
+    #[test]
+    fn an_index_is_the_same_whatever_the_pieces(pieces in prop::collection::vec(0usize..3000, 0..8)) {
+        for types in [&[DataType::Int][..], &[DataType::Json]] {
+            let key = ShortKey::of(&schema(types));
+            let rows = pieces.iter().sum();
+            let values: ArrayRef = Arc::new(Int32Array::from_iter_values(0..rows as i32));
+            let mut builder = IndexBuilder::new(&key);
+            let mut first = 0;
+            for piece in &pieces {
+                builder.push(&[values.slice(first, *piece)], *piece);
+                first += piece;
+            }
+            prop_assert_eq!(builder.rows(), rows as u64);
+            prop_assert_eq!(builder.finish(), encode_index(&key, &[values], rows, |row| row));
+        }
+    }
+}
+
 type Row = (Option<i32>, Option<String>);
 
 fn arrays(rows: &[Row]) -> Vec<ArrayRef> {

@@ -8,12 +8,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tarn_proto::storage::SegmentKey;
 use tarn_proto::{TableSchema, TabletId, TxnId, Version, wire};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tracing::warn;
 
 use crate::budget::Budget;
@@ -22,6 +23,8 @@ use crate::layout::DataDir;
 use crate::load::{Attempt, Load, LoadWriter};
 use crate::meta::{Changes, Meta};
 use crate::open_segment::OpenSegments;
+use crate::primary::Primary;
+use crate::primary::index::Memory;
 use crate::record::{TabletRecord, VersionRecord};
 use crate::tablet::{Shape, State, Tablet};
 use crate::{Error, Result, recovery, segment};
@@ -41,10 +44,22 @@ pub struct Options {
     pub flush_threads: usize,
     /// Segment files that stay open for reading.
     pub open_segments: usize,
+    /// How long superseded rowsets stay after they were last read.
+    pub retention: Duration,
+    /// Loads into a tablet with more live rowsets wait for compaction.
+    pub crowded_rowsets: usize,
+    /// The longest such wait.
+    pub crowded_wait: Duration,
+    /// Memory for blocks and bloom filters of the primary-key index.
+    pub primary_index_cache_bytes: u64,
+    /// Memory for changes of the primary-key index that are not in its files yet.
+    pub primary_index_buffer_bytes: u64,
 }
 
 impl Options {
-    /// A gigabyte of buffers, segments of 128 MiB before compression, one flush per processor, 4096 open files.
+    /// A gigabyte of buffers, segments of 128 MiB before compression, one flush per processor, 4096 open files, 512 and
+    /// 128 MiB for the primary-key index; superseded rowsets stay for ten minutes, loads wait a minute at most for tablets
+    /// of more than 500 rowsets.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -53,6 +68,11 @@ impl Options {
             segment_bytes: 128 << 20,
             flush_threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             open_segments: 4096,
+            retention: Duration::from_secs(600),
+            crowded_rowsets: 500,
+            crowded_wait: Duration::from_secs(60),
+            primary_index_cache_bytes: 512 << 20,
+            primary_index_buffer_bytes: 128 << 20,
         }
     }
 }
@@ -77,15 +97,20 @@ pub struct Engine {
     pub(crate) codec: Codec,
     pub(crate) budget: Arc<Budget>,
     pub(crate) flushes: Arc<Semaphore>,
-    meta: Meta,
+    pub(crate) meta: Meta,
+    pub(crate) primary: Primary,
     tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
     /// Tablets with a pending rowset, by transaction.
     pending: Mutex<BTreeMap<TxnId, BTreeSet<TabletId>>>,
     /// The newest attempt to write each transaction.
     attempts: Mutex<HashMap<TxnId, Arc<Attempt>>>,
-    next_attempt: AtomicU64,
+    pub(crate) next_attempt: AtomicU64,
     loads: Mutex<Vec<Weak<Load>>>,
-    open: OpenSegments,
+    pub(crate) open: OpenSegments,
+    /// Tablets whose rowsets changed since compaction asked.
+    pub(crate) changed: Mutex<BTreeSet<TabletId>>,
+    /// Told when there is one.
+    pub(crate) wake: Notify,
 }
 
 /// Files of dropped tablets. They are removed by [`Garbage::remove`] or, failing that, at the next start.
@@ -116,16 +141,23 @@ impl Engine {
         }
         let meta = Meta::open(&dir.meta())?;
         let recovered = recovery::recover(&dir, &meta)?;
+        let memory = Memory {
+            cache_bytes: options.primary_index_cache_bytes,
+            write_buffer_bytes: options.primary_index_buffer_bytes,
+        };
         Ok(Arc::new(Self {
             codec: Codec::new(),
             budget: Arc::new(Budget::new(options.write_buffer_bytes)),
             flushes: Arc::new(Semaphore::new(options.flush_threads.max(1))),
+            changed: Mutex::new(recovered.tablets.keys().copied().collect()),
+            wake: Notify::new(),
             tablets: RwLock::new(recovered.tablets),
             pending: Mutex::new(recovered.pending),
             attempts: Mutex::default(),
             next_attempt: AtomicU64::new(1),
             loads: Mutex::default(),
             open: OpenSegments::new(options.open_segments.max(1)),
+            primary: Primary::new(dir.primary(), memory),
             dir,
             meta,
             options,
@@ -168,10 +200,12 @@ impl Engine {
         let mut tablets = self.tablets.write();
         for tablet in &dropped {
             tablet.state.write().dropped = true;
+            tablet.relieved.notify_waiters();
             tablets.remove(&tablet.id);
             self.open.close_tablet(tablet.id);
         }
         drop(tablets);
+        dropped.iter().for_each(|tablet| self.primary.forget(tablet.id));
         let mut pending = self.pending.lock();
         for waiting in pending.values_mut() {
             waiting.retain(|id| !ids.contains(id));
@@ -216,14 +250,16 @@ impl Engine {
         let mut rowsets = Vec::new();
         for (rowset, since, record) in tablet.rowsets_at(version)? {
             let mut segments = Vec::with_capacity(record.segments.len());
-            for (number, segment) in (0..).zip(&record.segments) {
+            // A load that only deletes keys leaves segments without rows.
+            for (number, segment) in (0..).zip(&record.segments).filter(|(_, segment)| segment.rows > 0) {
                 let key = SegmentKey { tablet: id, rowset, segment: number };
+                let vector = self.delete_vector_at(&tablet, rowset, number, version)?;
                 segments.push(wire::Segment {
                     number,
                     bytes: segment.bytes,
                     rows: segment.rows,
                     checksum: segment.checksum,
-                    delete_vector: Bytes::new(),
+                    delete_vector: vector.map(|vector| vector.portable).unwrap_or_default(),
                     short_key_index: self.open.get(&self.dir, key, segment)?.short_key_index(),
                 });
             }
@@ -234,18 +270,24 @@ impl Engine {
                 segments,
             });
         }
+        // Delete vectors that nobody needs go after the versions that did: what was read above was all there.
+        tablet.check_kept(version)?;
         Ok(wire::Manifest { tablet_id: id.get(), version: version.get(), rowsets })
     }
 
     /// Verified byte ranges of a segment, in their order. Blocks.
     pub fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let tablet = self.tablet(key.tablet)?;
+        let unknown = || Error::UnknownSegment { tablet: key.tablet, rowset: key.rowset, segment: key.segment };
         let record = tablet.state.read().rowsets.get(&key.rowset).cloned();
-        let segment = record
-            .as_ref()
-            .and_then(|r| r.segments.get(key.segment as usize))
-            .ok_or(Error::UnknownSegment { tablet: key.tablet, rowset: key.rowset, segment: key.segment })?;
-        self.open.get(&self.dir, key, segment)?.read(ranges)
+        let segment = record.as_ref().and_then(|r| r.segments.get(key.segment as usize)).ok_or_else(unknown)?;
+        if record.as_ref().is_some_and(|r| r.is_superseded()) {
+            tablet.superseded.lock().note_read();
+        }
+        self.open.get(&self.dir, key, segment).and_then(|open| open.read(ranges)).map_err(|error| {
+            // Its files may just have gone.
+            if tablet.state.read().rowsets.contains_key(&key.rowset) { error } else { unknown() }
+        })
     }
 
     /// All tablets, by id.
@@ -270,6 +312,11 @@ impl Engine {
     /// How many tablets there are.
     pub fn tablet_count(&self) -> usize {
         self.tablets.read().len()
+    }
+
+    /// All tablets, in any order.
+    pub(crate) fn all_tablets(&self) -> Vec<Arc<Tablet>> {
+        self.tablets.read().values().cloned().collect()
     }
 
     pub(crate) fn tablet(&self, id: TabletId) -> Result<Arc<Tablet>> {

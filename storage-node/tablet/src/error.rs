@@ -89,6 +89,16 @@ pub enum Error {
         /// The version asked for.
         version: Version,
     },
+    /// A manifest at a version that needs rowsets which a compaction has superseded and which are gone.
+    #[error("tablet {tablet} keeps versions from {oldest} on, {version} was compacted: read a newer version")]
+    Superseded {
+        /// The tablet.
+        tablet: TabletId,
+        /// The oldest version that can be read.
+        oldest: Version,
+        /// The version asked for.
+        version: Version,
+    },
     /// Bytes beyond the end of a segment.
     #[error("{file} of tablet {tablet} has {bytes} bytes, bytes {start}..{end} were asked for")]
     Range {
@@ -114,6 +124,32 @@ pub enum Error {
         file: String,
         /// What does not fit, with the block.
         what: String,
+    },
+    /// A stored delete vector that is not what was written.
+    #[error(
+        "damaged metadata: the delete vector of segment {segment}, rowset {rowset}, tablet {tablet}: {what}; restore the \
+         node's metadata or reload the data"
+    )]
+    DeleteVector {
+        /// The tablet.
+        tablet: TabletId,
+        /// The rowset.
+        rowset: RowsetId,
+        /// The segment.
+        segment: u32,
+        /// What does not fit.
+        what: String,
+    },
+    /// The primary-key index cannot be used. It holds nothing that cannot be built anew.
+    #[error("cannot {action} the primary-key index in {}", path.display())]
+    Index {
+        /// What was tried.
+        action: &'static str,
+        /// Its directory.
+        path: PathBuf,
+        /// Why not; none if it holds what was never written.
+        #[source]
+        source: Option<rocksdb::Error>,
     },
     /// A segment that cannot be read now, for a reason that is not in its bytes.
     #[error(
@@ -183,6 +219,25 @@ pub enum Error {
         #[source]
         source: VortexError,
     },
+    /// Verified bytes that the segment format does not understand.
+    #[error(
+        "cannot decode file {file} of tablet {tablet}, rowset {rowset}: it was written by a build with a defect, reload the \
+         data"
+    )]
+    Decode {
+        /// The tablet.
+        tablet: TabletId,
+        /// The rowset.
+        rowset: RowsetId,
+        /// The file.
+        file: String,
+        /// Why not.
+        #[source]
+        source: Box<VortexError>,
+    },
+    /// A compaction was told to stop, or its tablet was dropped.
+    #[error("the compaction of tablet {0} was stopped; nothing has changed")]
+    Stopped(TabletId),
     /// Work on the blocking pool panicked or was dropped at shutdown.
     #[error("cannot finish {0}: the node is stopping or has a defect, see its log")]
     Background(&'static str),
@@ -193,10 +248,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Rows { .. } | Self::Range { .. } => ErrorKind::Invalid,
-            Self::UnknownTablet(_) | Self::UnknownSegment { .. } | Self::MissingRowset { .. } => ErrorKind::NotFound,
+            Self::UnknownTablet(_)
+            | Self::UnknownSegment { .. }
+            | Self::MissingRowset { .. }
+            | Self::Superseded { .. } => ErrorKind::NotFound,
             Self::Published { .. } => ErrorKind::AlreadyExists,
             Self::NotNext { .. } | Self::FutureVersion { .. } | Self::Unreadable { .. } => ErrorKind::Unavailable,
-            Self::Replaced { .. } => ErrorKind::Cancelled,
+            Self::Replaced { .. } | Self::Stopped(_) => ErrorKind::Cancelled,
             Self::ReadOnly { .. } => ErrorKind::Exhausted,
             Self::Io { source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
@@ -206,12 +264,15 @@ impl Error {
             Self::VersionTaken { .. }
             | Self::Failed(_)
             | Self::Damaged { .. }
+            | Self::DeleteVector { .. }
+            | Self::Index { .. }
             | Self::Io { .. }
             | Self::MissingMeta { .. }
             | Self::Meta { .. }
             | Self::Record(_)
             | Self::Key(_)
             | Self::Encode { .. }
+            | Self::Decode { .. }
             | Self::Background(_) => ErrorKind::Internal,
         }
     }

@@ -4,10 +4,11 @@
 //! | key | value |
 //! |---|---|
 //! | `t` tablet (8) | [`TabletRecord`](crate::record::TabletRecord): the tablet exists |
-//! | `v` tablet (8) | [`VersionRecord`](crate::record::VersionRecord): the newest published version |
-//! | `r` tablet (8) rowset (8) | [`RowsetRecord`](crate::record::RowsetRecord): a pending or published rowset |
+//! | `v` tablet (8) | [`VersionRecord`](crate::record::VersionRecord): its newest and its oldest version |
+//! | `r` tablet (8) rowset (8) | [`RowsetRecord`](crate::record::RowsetRecord): a pending, published or superseded rowset |
+//! | `d` tablet (8) rowset (8) segment (4) version (8) | delete vector from this version on, see [`DeleteVector`](crate::primary::DeleteVector) |
 
-use tarn_proto::{RowsetId, TabletId};
+use tarn_proto::{RowsetId, TabletId, Version};
 
 use crate::{Error, Result};
 
@@ -16,10 +17,12 @@ use crate::{Error, Result};
 pub(crate) enum Key {
     /// A tablet's existence.
     Tablet(TabletId),
-    /// A tablet's newest published version.
+    /// Where a tablet stands.
     Version(TabletId),
     /// A rowset of a tablet.
     Rowset(TabletId, RowsetId),
+    /// A segment's delete vector from a version on.
+    DeleteVector(TabletId, RowsetId, u32, Version),
 }
 
 impl Key {
@@ -29,6 +32,12 @@ impl Key {
             Self::Tablet(tablet) => joined(b't', &[tablet.get()]),
             Self::Version(tablet) => joined(b'v', &[tablet.get()]),
             Self::Rowset(tablet, rowset) => joined(b'r', &[tablet.get(), rowset.get()]),
+            Self::DeleteVector(tablet, rowset, segment, version) => {
+                let mut key = joined(b'd', &[tablet.get(), rowset.get()]);
+                key.extend_from_slice(&segment.to_be_bytes());
+                key.extend_from_slice(&version.get().to_be_bytes());
+                key
+            }
         }
     }
 
@@ -41,6 +50,16 @@ impl Key {
             (Some(b't'), 9) => Ok(Self::Tablet(TabletId(number(1..9)))),
             (Some(b'v'), 9) => Ok(Self::Version(TabletId(number(1..9)))),
             (Some(b'r'), 17) => Ok(Self::Rowset(TabletId(number(1..9)), RowsetId(number(9..17)))),
+            (Some(b'd'), 29) => {
+                // The lower half of these bytes.
+                let segment = number(13..21) as u32;
+                Ok(Self::DeleteVector(
+                    TabletId(number(1..9)),
+                    RowsetId(number(9..17)),
+                    segment,
+                    Version(number(21..29)),
+                ))
+            }
             _ => Err(Error::Key(bytes.to_vec())),
         }
     }
@@ -64,6 +83,10 @@ mod tests {
             (Key::Tablet(TabletId(0x0102)), b"t\0\0\0\0\0\0\x01\x02".to_vec()),
             (Key::Version(TabletId(7)), b"v\0\0\0\0\0\0\0\x07".to_vec()),
             (Key::Rowset(TabletId(7), RowsetId(9)), b"r\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09".to_vec()),
+            (
+                Key::DeleteVector(TabletId(7), RowsetId(u64::MAX), 0xffff_fff0, Version(2)),
+                b"d\0\0\0\0\0\0\0\x07\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0\0\0\0\0\0\0\0\x02".to_vec(),
+            ),
         ];
         for (key, bytes) in frozen {
             assert_eq!(key.encode(), bytes);

@@ -15,13 +15,35 @@ pub(crate) struct DataDir {
     root: PathBuf,
 }
 
-/// The two files of a segment.
+/// The files of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentFiles {
     /// The Vortex file.
     pub segment: PathBuf,
     /// Checksums and short-key index.
     pub sidecar: PathBuf,
+    /// Encoded keys of a PRIMARY KEY table's segment; other tables have no such file.
+    pub keys: PathBuf,
+}
+
+impl SegmentFiles {
+    /// Gives the files other names in the same directory. They are durable under them once it is synced.
+    pub(crate) fn rename(&self, to: &Self) -> Result<()> {
+        for (from, to) in [(&self.sidecar, &to.sidecar), (&self.segment, &to.segment)] {
+            fs::rename(from, to).doing("rename", from)?;
+        }
+        match fs::rename(&self.keys, &to.keys) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.doing("rename", &self.keys),
+        }
+    }
+
+    /// Removes the files. What cannot be removed now is an orphan, which goes at the next start.
+    pub(crate) fn remove(&self) {
+        for file in [&self.segment, &self.sidecar, &self.keys] {
+            let _ = fs::remove_file(file);
+        }
+    }
 }
 
 impl DataDir {
@@ -53,6 +75,11 @@ impl DataDir {
         self.root.join("meta")
     }
 
+    /// The primary-key index.
+    pub(crate) fn primary(&self) -> PathBuf {
+        self.root.join("primary")
+    }
+
     /// The directory of the tablets' directories.
     pub(crate) fn tablets(&self) -> PathBuf {
         self.root.join("tablets")
@@ -79,6 +106,7 @@ impl DataDir {
         SegmentFiles {
             segment: dir.join(segment_name(key.rowset, key.segment)),
             sidecar: dir.join(format!("{}_{}.sidecar", key.rowset.get(), key.segment)),
+            keys: dir.join(key_file_name(key.rowset, key.segment)),
         }
     }
 
@@ -86,13 +114,18 @@ impl DataDir {
     pub(crate) fn temporary(&self, key: SegmentKey, attempt: u64) -> SegmentFiles {
         let dir = self.tablet(key.tablet);
         let name = |what: &str| dir.join(format!("{}_{}.{attempt}.{what}.tmp", key.rowset.get(), key.segment));
-        SegmentFiles { segment: name("vortex"), sidecar: name("sidecar") }
+        SegmentFiles { segment: name("vortex"), sidecar: name("sidecar"), keys: name("keys") }
     }
 }
 
 /// The file name of a segment, as errors and operators see it.
 pub(crate) fn segment_name(rowset: RowsetId, segment: u32) -> String {
     format!("{}_{segment}.vortex", rowset.get())
+}
+
+/// The file name of a segment's keys, as errors and operators see it.
+pub(crate) fn key_file_name(rowset: RowsetId, segment: u32) -> String {
+    format!("{}_{segment}.keys", rowset.get())
 }
 
 /// Makes renames and removals in a directory durable.

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, Int8Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int8Type, Schema};
+use arrow::error::ArrowError;
 use parking_lot::Mutex;
 use tarn_proto::storage::SegmentKey;
-use tarn_proto::{TabletId, TxnId, segment, wire};
+use tarn_proto::{TableModel, TabletId, TxnId, schema, segment, wire};
 use tokio::sync::Notify;
 
 use crate::engine::commit::{Finished, rowset_of};
@@ -212,23 +214,27 @@ impl LoadWriter {
         Self { load }
     }
 
-    /// Adds rows to a tablet, in any order; columns as the load's schema declares them. Waits while the node's write buffers
-    /// are full.
+    /// Adds rows to a tablet, in any order; columns as the load's schema declares them, in a PRIMARY KEY table followed by
+    /// [`schema::OP`] if there are rows to delete. Waits while the node's write buffers are full, and at first for a tablet
+    /// that has far too many rowsets to be compacted.
     pub async fn write(&mut self, id: TabletId, rows: RecordBatch) -> Result<()> {
         let engine = &self.load.engine;
         self.load.check()?;
         let known = self.load.state.lock().tablets.get(&id).map(|t| t.tablet.clone());
         let tablet = match known {
             Some(tablet) => tablet,
-            None => engine.tablet(id)?,
+            None => {
+                let tablet = engine.tablet(id)?;
+                engine.wait_for_compaction(&tablet).await;
+                tablet
+            }
         };
         tablet.check_writable()?;
         if rows.num_rows() == 0 {
             return Ok(());
         }
         let shape = &self.load.shape;
-        let rows = segment::to_storage(&shape.schema.columns, &shape.stored, &rows)
-            .map_err(|source| Error::Rows { tablet: id, source })?;
+        let rows = stored(shape, &rows).map_err(|source| Error::Rows { tablet: id, source })?;
         let rows = compact(rows);
         let reserved = engine.budget.reserve(bytes_of(&rows), || engine.flush_largest(1)).await;
 
@@ -277,6 +283,38 @@ impl LoadWriter {
     }
 }
 
+/// Rows as memtables hold them: as segments do, and in a PRIMARY KEY table with what each row does ([`schema::OP`]) as the
+/// last column, whether the batch says so or not.
+fn stored(shape: &Shape, rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
+    let columns = &shape.schema.columns;
+    if shape.schema.model != TableModel::PrimaryKey {
+        return segment::to_storage(columns, &shape.stored, rows);
+    }
+    let last = rows.schema_ref().fields().last();
+    let operations = last.is_some_and(|field| field.name() == schema::OP).then(|| rows.num_columns() - 1);
+    let operation: ArrayRef = match operations {
+        Some(position) => rows.column(position).clone(),
+        None => Arc::new(Int8Array::from_value(schema::OP_UPSERT, rows.num_rows())),
+    };
+    let known = operation.as_primitive_opt::<Int8Type>().is_some_and(|numbers| {
+        numbers.null_count() == 0 && numbers.values().iter().all(|n| [schema::OP_UPSERT, schema::OP_DELETE].contains(n))
+    });
+    if !known {
+        return Err(ArrowError::InvalidArgumentError(format!(
+            "column `{}` must be {} or {} in every row",
+            schema::OP,
+            schema::OP_UPSERT,
+            schema::OP_DELETE
+        )));
+    }
+    let values = rows.project(&(0..operations.unwrap_or(rows.num_columns())).collect::<Vec<_>>())?;
+    let values = segment::to_storage(columns, &shape.stored, &values)?;
+    let (stored, mut arrays, _) = values.into_parts();
+    let fields = stored.fields().iter().cloned().chain([Arc::new(Field::new(schema::OP, DataType::Int8, false))]);
+    arrays.push(operation);
+    RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays)
+}
+
 impl Drop for LoadWriter {
     fn drop(&mut self) {
         self.load.abandon();
@@ -285,8 +323,9 @@ impl Drop for LoadWriter {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array};
-    use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema};
+    use arrow::array::Int64Array;
+    use tarn_proto::storage::PublishTablet;
+    use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema, Version};
 
     use super::*;
     use crate::engine::Options;
@@ -340,7 +379,7 @@ mod tests {
         let (_folder, engine, writer) = flushed().await;
         let load = writer.load.clone();
         let finished = load.start_seal();
-        engine.seal(&load.attempt, finished).unwrap();
+        engine.seal(&load.attempt, &load.shape, finished).unwrap();
         assert!(engine.usage().bytes > 0);
         drop(writer);
         engine.take_back(&load.attempt).unwrap();
@@ -354,5 +393,63 @@ mod tests {
         assert!(engine.usage().bytes > 0 && engine.usage().loads == 0);
         engine.abort(TxnId(9)).unwrap();
         assert_eq!(engine.usage().bytes, 0);
+    }
+
+    fn key_table(version: u32, columns: &[u32]) -> TableSchema {
+        let column = |id: &u32| Column {
+            id: ColumnId(*id),
+            name: format!("k{id}"),
+            data_type: DataType::BigInt,
+            nullable: false,
+            aggregation: None,
+            initial: Some("7".to_owned()),
+        };
+        TableSchema {
+            model: TableModel::Duplicate,
+            keys: Vec::new(),
+            version: SchemaVersion(version),
+            columns: columns.iter().map(column).collect(),
+            sort_key: vec![ColumnId(1)],
+        }
+    }
+
+    /// Loads a row under a schema and publishes it.
+    async fn load_under(engine: &Arc<Engine>, schema: &TableSchema, version: u64) {
+        let txn = TxnId(100 + version);
+        let mut writer = engine.begin(txn, "a", schema).await.unwrap();
+        let columns = schema.columns.iter().map(|_| Arc::new(Int64Array::from(vec![5])) as ArrayRef).collect();
+        writer.write(TABLET, RecordBatch::try_new(schema.to_arrow(), columns).unwrap()).await.unwrap();
+        writer.finish().await.unwrap();
+        let publish = PublishTablet { tablet: TABLET, version: Version(version), has_rowset: true };
+        engine.publish(txn, &[publish]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tablet_keeps_the_newest_schema_that_a_load_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second, third) = (key_table(1, &[1]), key_table(2, &[2, 1]), key_table(3, &[1, 3]));
+        {
+            let engine = Engine::open(Options::new(folder.path())).unwrap();
+            engine.create_tablets(&first, &[TABLET]).unwrap();
+            load_under(&engine, &second, 2).await;
+            assert_eq!(engine.tablet(TABLET).unwrap().shape().schema, second);
+            // Planned before the change and committed after it: its rows are what it planned, the tablet stays ahead.
+            load_under(&engine, &first, 3).await;
+            assert_eq!(engine.tablet(TABLET).unwrap().shape().schema, second);
+        }
+        let engine = Engine::open(Options::new(folder.path())).unwrap();
+        assert_eq!(engine.tablet(TABLET).unwrap().shape().schema, second);
+        load_under(&engine, &third, 4).await;
+        let manifest = engine.manifests(&[(TABLET, Version(4))]).unwrap().remove(0);
+        let versions: Vec<u32> = manifest.rowsets.iter().map(|rowset| rowset.schema_version).collect();
+        assert_eq!(versions, [2, 1, 3]);
+        // What is aborted has been seen all the same.
+        let fourth = key_table(4, &[1]);
+        let mut writer = engine.begin(TxnId(900), "a", &fourth).await.unwrap();
+        let key: ArrayRef = Arc::new(Int64Array::from(vec![5]));
+        writer.write(TABLET, RecordBatch::try_new(fourth.to_arrow(), vec![key]).unwrap()).await.unwrap();
+        writer.finish().await.unwrap();
+        engine.abort(TxnId(900)).unwrap();
+        assert_eq!(engine.tablet(TABLET).unwrap().shape().schema, fourth);
     }
 }

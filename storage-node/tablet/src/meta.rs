@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use rocksdb::{DB, DBRecoveryMode, IteratorMode, Options, WriteBatch, WriteOptions};
+use rocksdb::{DB, DBRecoveryMode, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 use tarn_proto::{RowsetId, TabletId, Version};
 
 use crate::error::IoContext;
 use crate::keys::Key;
+use crate::primary::DeleteVector;
 use crate::record::{Record, RowsetRecord, TabletRecord, VersionRecord};
 use crate::{Error, Result};
 
@@ -27,10 +28,12 @@ pub(crate) struct Meta {
 pub(crate) enum Entry {
     /// A tablet exists.
     Tablet(TabletId, TabletRecord),
-    /// Its version.
-    Version(TabletId, Version),
+    /// Where it stands.
+    Version(TabletId, VersionRecord),
     /// One of its rowsets.
     Rowset(TabletId, RowsetId, RowsetRecord),
+    /// The stored delete vector of a segment from a version on. They come in order of their versions.
+    DeleteVector(TabletId, RowsetId, u32, Version, Box<[u8]>),
 }
 
 /// Changes that become durable together.
@@ -43,9 +46,9 @@ impl Changes {
         self.0.put(Key::Tablet(tablet).encode(), record.encode());
     }
 
-    /// Sets a tablet's version.
-    pub(crate) fn put_version(&mut self, tablet: TabletId, version: Version) {
-        self.0.put(Key::Version(tablet).encode(), VersionRecord { version }.encode());
+    /// Sets where a tablet stands.
+    pub(crate) fn put_version(&mut self, tablet: TabletId, record: VersionRecord) {
+        self.0.put(Key::Version(tablet).encode(), record.encode());
     }
 
     /// Adds or replaces a rowset.
@@ -58,8 +61,21 @@ impl Changes {
         self.0.delete(Key::Rowset(tablet, rowset).encode());
     }
 
-    /// Forgets a tablet and its version; its rowsets are deleted one by one.
+    /// Adds or replaces the delete vector of a segment from its first version on.
+    pub(crate) fn put_delete_vector(
+        &mut self,
+        tablet: TabletId,
+        rowset: RowsetId,
+        segment: u32,
+        vector: &DeleteVector,
+    ) {
+        self.0.put(Key::DeleteVector(tablet, rowset, segment, vector.since).encode(), vector.encode());
+    }
+
+    /// Forgets a tablet, its version and its delete vectors; its rowsets are deleted one by one.
     pub(crate) fn delete_tablet(&mut self, tablet: TabletId) {
+        let first = |tablet| Key::DeleteVector(tablet, RowsetId(0), 0, Version(0)).encode();
+        self.0.delete_range(first(tablet), first(TabletId(tablet.get() + 1)));
         self.0.delete(Key::Tablet(tablet).encode());
         self.0.delete(Key::Version(tablet).encode());
     }
@@ -105,9 +121,76 @@ impl Meta {
             let (key, value) = entry.map_err(|source| Error::Meta { action: "read", source })?;
             Ok(match Key::decode(&key)? {
                 Key::Tablet(tablet) => Entry::Tablet(tablet, TabletRecord::decode(&value)?),
-                Key::Version(tablet) => Entry::Version(tablet, VersionRecord::decode(&value)?.version),
+                Key::Version(tablet) => Entry::Version(tablet, VersionRecord::decode(&value)?),
                 Key::Rowset(tablet, rowset) => Entry::Rowset(tablet, rowset, RowsetRecord::decode(&value)?),
+                Key::DeleteVector(tablet, rowset, segment, version) => {
+                    Entry::DeleteVector(tablet, rowset, segment, version, value)
+                }
             })
         })
     }
+
+    /// The newest delete vector of a segment that is not newer than `version`.
+    pub(crate) fn delete_vector(
+        &self,
+        tablet: TabletId,
+        rowset: RowsetId,
+        segment: u32,
+        version: Version,
+    ) -> Result<Option<DeleteVector>> {
+        let wanted = Key::DeleteVector(tablet, rowset, segment, version).encode();
+        let mut entries = self.db.iterator(IteratorMode::From(&wanted, Direction::Reverse));
+        let Some(entry) = entries.next() else { return Ok(None) };
+        let (key, value) = entry.map_err(|source| Error::Meta { action: "read", source })?;
+        match Key::decode(&key)? {
+            Key::DeleteVector(t, r, s, since) if (t, r, s) == (tablet, rowset, segment) => {
+                decode_vector(tablet, rowset, segment, since, &value).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Forgets the delete vectors of a tablet that no version from `oldest` on needs. `is_there` says whether the tablet
+    /// has a rowset still.
+    pub(crate) fn drop_delete_vectors(
+        &self,
+        tablet: TabletId,
+        oldest: Version,
+        is_there: impl Fn(RowsetId) -> bool,
+    ) -> Result<()> {
+        let first = Key::DeleteVector(tablet, RowsetId(0), 0, Version(0)).encode();
+        let mut changes = Changes::default();
+        let mut before: Option<(RowsetId, u32, Vec<u8>)> = None;
+        for entry in self.db.iterator(IteratorMode::From(&first, Direction::Forward)) {
+            let (key, _) = entry.map_err(|source| Error::Meta { action: "read", source })?;
+            let Ok(Key::DeleteVector(of, rowset, segment, since)) = Key::decode(&key) else { break };
+            if of != tablet {
+                break;
+            }
+            if !is_there(rowset) {
+                changes.0.delete(&key);
+                continue;
+            }
+            if since > oldest {
+                continue;
+            }
+            if let Some((r, s, replaced)) = before.replace((rowset, segment, key.to_vec()))
+                && (r, s) == (rowset, segment)
+            {
+                changes.0.delete(replaced);
+            }
+        }
+        self.write(changes)
+    }
+}
+
+/// Reads the stored delete vector of a segment.
+pub(crate) fn decode_vector(
+    tablet: TabletId,
+    rowset: RowsetId,
+    segment: u32,
+    since: Version,
+    bytes: &[u8],
+) -> Result<DeleteVector> {
+    DeleteVector::decode(since, bytes).map_err(|what| Error::DeleteVector { tablet, rowset, segment, what })
 }

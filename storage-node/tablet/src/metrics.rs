@@ -11,11 +11,24 @@
 //! | `tarn_tablet_bytes_read_total` | counter | bytes read from segment files | |
 //! | `tarn_tablet_checksum_failures_total` | counter | damaged blocks and sidecars met | |
 //! | `tarn_tablet_buffered_bytes` | gauge | bytes of rows not yet in segments | |
+//! | `tarn_tablet_primary_keys_looked_up_total` | counter | keys | |
+//! | `tarn_tablet_primary_rows_replaced_total` | counter | rows that loads replaced or deleted by key | |
+//! | `tarn_tablet_primary_index_bytes` | gauge | bytes in memory of the primary-key index | |
+//! | `tarn_tablet_primary_rowsets_entered_again_total` | counter | rowsets that the index had lost or not seen | |
+//! | `tarn_tablet_primary_index_made_total` | counter | times the index was made anew | |
+//! | `tarn_tablet_compactions_total` | counter | compactions | `outcome`: `done`, `failed`, `stopped` |
+//! | `tarn_tablet_compacted_rowsets_total` | counter | rowsets that compactions merged | |
+//! | `tarn_tablet_compaction_bytes_total` | counter | bytes of segment files | `direction`: `read`, `written` |
+//! | `tarn_tablet_compaction_seconds` | histogram | seconds of a compaction | |
+//! | `tarn_tablet_superseded_rowsets_removed_total` | counter | compacted rowsets whose files went | |
+//! | `tarn_tablet_load_wait_seconds` | histogram | seconds that a load waited for a tablet of too many rowsets | |
 //! | `tarn_tablet_read_only_tablets_total` | counter | tablets that stopped writing | |
 
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::compaction::Compacted;
 
 /// Registers descriptions with the process's recorder.
 pub(crate) fn describe() {
@@ -32,6 +45,24 @@ pub(crate) fn describe() {
     describe_counter!("tarn_tablet_bytes_read_total", Unit::Bytes, "Bytes read from segment files");
     describe_counter!("tarn_tablet_checksum_failures_total", "Damaged blocks and sidecars met");
     describe_gauge!("tarn_tablet_buffered_bytes", Unit::Bytes, "Rows that are not in segments yet");
+    describe_counter!("tarn_tablet_primary_keys_looked_up_total", "Keys looked up in the primary-key index");
+    describe_counter!("tarn_tablet_primary_rows_replaced_total", "Rows that loads replaced or deleted by key");
+    describe_gauge!("tarn_tablet_primary_index_bytes", Unit::Bytes, "Memory of the primary-key index");
+    describe_counter!(
+        "tarn_tablet_primary_rowsets_entered_again_total",
+        "Rowsets that the primary-key index had lost or not seen"
+    );
+    describe_counter!("tarn_tablet_primary_index_made_total", "Times the primary-key index was made anew");
+    describe_counter!("tarn_tablet_compactions_total", "Compactions by outcome");
+    describe_counter!("tarn_tablet_compacted_rowsets_total", "Rowsets that compactions merged");
+    describe_counter!("tarn_tablet_compaction_bytes_total", Unit::Bytes, "Bytes that compactions read and wrote");
+    describe_histogram!("tarn_tablet_compaction_seconds", Unit::Seconds, "Time of a compaction");
+    describe_counter!("tarn_tablet_superseded_rowsets_removed_total", "Compacted rowsets whose files went");
+    describe_histogram!(
+        "tarn_tablet_load_wait_seconds",
+        Unit::Seconds,
+        "Time that a load waited for the compaction of a tablet of too many rowsets"
+    );
     describe_counter!("tarn_tablet_read_only_tablets_total", "Tablets that stopped writing");
 }
 
@@ -50,6 +81,27 @@ pub(crate) fn published(time: Duration) {
     histogram!("tarn_tablet_publish_seconds").record(time);
 }
 
+pub(crate) fn compacted(done: &Compacted, time: Duration) {
+    counter!("tarn_tablet_compactions_total", "outcome" => "done").increment(1);
+    counter!("tarn_tablet_compacted_rowsets_total").increment(done.rowsets as u64);
+    counter!("tarn_tablet_compaction_bytes_total", "direction" => "read").increment(done.bytes_read);
+    counter!("tarn_tablet_compaction_bytes_total", "direction" => "written").increment(done.bytes_written);
+    histogram!("tarn_tablet_compaction_seconds").record(time);
+}
+
+pub(crate) fn compaction_failed(stopped: bool) {
+    let outcome = if stopped { "stopped" } else { "failed" };
+    counter!("tarn_tablet_compactions_total", "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn superseded_removed(rowsets: usize) {
+    counter!("tarn_tablet_superseded_rowsets_removed_total").increment(rowsets as u64);
+}
+
+pub(crate) fn load_waited(time: Duration) {
+    histogram!("tarn_tablet_load_wait_seconds").record(time);
+}
+
 pub(crate) fn bytes_read(bytes: u64) {
     counter!("tarn_tablet_bytes_read_total").increment(bytes);
 }
@@ -64,4 +116,24 @@ pub(crate) fn buffered(bytes: u64) {
 
 pub(crate) fn read_only() {
     counter!("tarn_tablet_read_only_tablets_total").increment(1);
+}
+
+pub(crate) fn primary_keys_looked_up(keys: usize) {
+    counter!("tarn_tablet_primary_keys_looked_up_total").increment(keys as u64);
+}
+
+pub(crate) fn primary_rows_replaced(rows: u64) {
+    counter!("tarn_tablet_primary_rows_replaced_total").increment(rows);
+}
+
+pub(crate) fn primary_index_memory(bytes: u64) {
+    gauge!("tarn_tablet_primary_index_bytes").set(bytes as f64);
+}
+
+pub(crate) fn primary_rowsets_entered_again(rowsets: usize) {
+    counter!("tarn_tablet_primary_rowsets_entered_again_total").increment(rowsets as u64);
+}
+
+pub(crate) fn primary_index_made() {
+    counter!("tarn_tablet_primary_index_made_total").increment(1);
 }

@@ -178,7 +178,8 @@ impl AsRef<[u8]> for Aligned {
     }
 }
 
-fn damaged(key: SegmentKey, file: String, what: String) -> Error {
+/// Reports and counts damaged bytes of a segment.
+pub(crate) fn damaged(key: SegmentKey, file: String, what: String) -> Error {
     metrics::checksum_failure();
     error!(tablet = %key.tablet, rowset = %key.rowset, file, what, "damaged data");
     Error::Damaged { tablet: key.tablet, rowset: key.rowset, file, what }
@@ -186,7 +187,7 @@ fn damaged(key: SegmentKey, file: String, what: String) -> Error {
 
 /// The disk, or somebody on it, has lost bytes: the file is missing, short, or a sector of it is bad. Everything else (too
 /// many open files, no memory, a file system that is away) says nothing about the bytes.
-fn unreadable(key: SegmentKey, file: String, error: io::Error) -> Error {
+pub(crate) fn unreadable(key: SegmentKey, file: String, error: io::Error) -> Error {
     let lost = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
     if lost || error.raw_os_error() == Some(EIO) {
         return damaged(key, file, format!("it cannot be read: {error}"));

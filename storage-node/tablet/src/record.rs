@@ -35,11 +35,20 @@ impl Record for TabletRecord {
     const WHAT: &'static str = "tablet";
 }
 
-/// A tablet's newest published version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a tablet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VersionRecord {
-    /// The version.
+    /// The newest published version.
     pub version: Version,
+    /// The oldest version that can be read: rowsets that only older ones need are gone.
+    pub oldest: Version,
+    /// Compactions that were committed: what they wrote is numbered by it, and no number comes twice.
+    pub compactions: u64,
+}
+
+impl VersionRecord {
+    /// Of a tablet that nothing has been loaded into.
+    pub(crate) const FIRST: Self = Self { version: Version::FIRST, oldest: Version::FIRST, compactions: 0 };
 }
 
 impl Record for VersionRecord {
@@ -49,10 +58,10 @@ impl Record for VersionRecord {
 /// A rowset, all of whose files are durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowsetRecord {
-    /// The transaction that wrote it.
+    /// The transaction that wrote it; of a compaction's, the newest among its inputs'.
     pub txn: TxnId,
-    /// The version that it became part of; none while pending.
-    pub version: Option<Version>,
+    /// How far it has come.
+    pub state: RowsetState,
     /// The schema that its segments are written with.
     pub schema_version: SchemaVersion,
     /// Its segments, in order of their numbers.
@@ -61,6 +70,38 @@ pub(crate) struct RowsetRecord {
 
 impl Record for RowsetRecord {
     const WHAT: &'static str = "rowset";
+}
+
+/// How far a rowset has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RowsetState {
+    /// Written by a transaction that is neither published nor aborted.
+    Pending,
+    /// Part of the manifests of some versions.
+    Published(Lifetime),
+}
+
+/// The versions whose manifests list a rowset, and its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lifetime {
+    /// Its place: rowsets are merged in order of it. The version of the load, or of the newest load in it.
+    pub version: Version,
+    /// The first version that lists it: the load's, or the one at which the compaction was committed.
+    pub since: Version,
+    /// The first that does not, if a compaction has superseded it.
+    pub until: Option<Version>,
+}
+
+impl Lifetime {
+    /// Of a rowset that a load published.
+    pub(crate) const fn loaded(version: Version) -> Self {
+        Self { version, since: version, until: None }
+    }
+
+    /// Whether the manifest of `version` lists the rowset.
+    pub(crate) fn covers(&self, version: Version) -> bool {
+        self.since <= version && self.until.is_none_or(|until| version < until)
+    }
 }
 
 /// A segment of a rowset.
@@ -75,6 +116,29 @@ pub(crate) struct SegmentRecord {
 }
 
 impl RowsetRecord {
+    /// Its lifetime, unless it is pending.
+    pub(crate) const fn published(&self) -> Option<Lifetime> {
+        match self.state {
+            RowsetState::Pending => None,
+            RowsetState::Published(lifetime) => Some(lifetime),
+        }
+    }
+
+    /// Whether it is neither published nor aborted.
+    pub(crate) const fn is_pending(&self) -> bool {
+        matches!(self.state, RowsetState::Pending)
+    }
+
+    /// Whether the newest version lists it.
+    pub(crate) const fn is_live(&self) -> bool {
+        matches!(self.state, RowsetState::Published(Lifetime { until: None, .. }))
+    }
+
+    /// Whether only older versions list it.
+    pub(crate) const fn is_superseded(&self) -> bool {
+        matches!(self.state, RowsetState::Published(Lifetime { until: Some(_), .. }))
+    }
+
     /// Rows of all segments.
     pub(crate) fn rows(&self) -> u64 {
         self.segments.iter().map(|s| s.rows).sum()
@@ -115,15 +179,33 @@ mod tests {
         };
         frozen(
             &TabletRecord { schema },
-            b"\x01\x81\xa6schema\x83\xa7version\x01\xa7columns\x91\x84\xa2id\x03\xa4name\xa1k\xa9data_type\
-              \xaddecimal(10,2)\xa8nullable\xc2\xa8sort_key\x91\x03",
+            b"\x01\x81\xa6schema\x85\xa7version\x01\xa5model\xa9Duplicate\xa7columns\x91\x85\xa2id\x03\xa4name\xa1k\
+              \xa9data_type\xaddecimal(10,2)\xa8nullable\xc2\xabaggregation\xc0\xa4keys\x90\xa8sort_key\x91\x03",
         );
-        frozen(&VersionRecord { version: Version(300) }, b"\x01\x81\xa7version\xcd\x01\x2c");
+        frozen(
+            &VersionRecord { version: Version(300), oldest: Version(7), compactions: 2 },
+            b"\x01\x83\xa7version\xcd\x01\x2c\xa6oldest\x07\xabcompactions\x02",
+        );
         let segments = vec![SegmentRecord { rows: 5, bytes: 200, checksum: 7 }];
-        let rowset = RowsetRecord { txn: TxnId(9), version: None, schema_version: SchemaVersion(1), segments };
+        let state = RowsetState::Pending;
+        let rowset = RowsetRecord { txn: TxnId(9), state, schema_version: SchemaVersion(1), segments };
         let tail: &[u8] = b"\xaeschema_version\x01\xa8segments\x91\x83\xa4rows\x05\xa5bytes\xcc\xc8\xa8checksum\x07";
-        frozen(&rowset, &[b"\x01\x84\xa3txn\x09\xa7version\xc0", tail].concat());
-        let published = RowsetRecord { version: Some(Version(2)), ..rowset };
-        frozen(&published, &[b"\x01\x84\xa3txn\x09\xa7version\x02", tail].concat());
+        frozen(&rowset, &[b"\x01\x84\xa3txn\x09\xa5state\xa7Pending", tail].concat());
+        let head: &[u8] = b"\x01\x84\xa3txn\x09\xa5state\x81\xa9Published\x83\xa7version\x02\xa5since\x02\xa5until";
+        let live = RowsetRecord { state: RowsetState::Published(Lifetime::loaded(Version(2))), ..rowset };
+        frozen(&live, &[head, b"\xc0", tail].concat());
+        let until = Some(Version(5));
+        let lifetime = Lifetime { version: Version(2), since: Version(2), until };
+        let superseded = RowsetRecord { state: RowsetState::Published(lifetime), ..live };
+        frozen(&superseded, &[head, b"\x05", tail].concat());
+    }
+
+    #[test]
+    fn a_rowset_is_listed_from_its_first_version_to_the_one_before_its_end() {
+        let versions = |lifetime: Lifetime| (1..9).filter(|v| lifetime.covers(Version(*v))).collect::<Vec<_>>();
+        let (version, since) = (Version(2), Version(4));
+        assert_eq!(versions(Lifetime { version, since, until: None }), [4, 5, 6, 7, 8]);
+        assert_eq!(versions(Lifetime { version, since, until: Some(Version(6)) }), [4, 5]);
+        assert_eq!(versions(Lifetime { version, since, until: Some(since) }), [0; 0]);
     }
 }

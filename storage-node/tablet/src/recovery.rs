@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tarn_proto::storage::SegmentKey;
-use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::{RowsetId, TableModel, TableSchema, TabletId, TxnId, Version};
 use tracing::{info, warn};
 
 use crate::Result;
 use crate::error::IoContext;
 use crate::layout::{DataDir, sync_dir};
-use crate::meta::{Entry, Meta};
-use crate::record::RowsetRecord;
+use crate::meta::{Entry, Meta, decode_vector};
+use crate::record::{RowsetRecord, VersionRecord};
 use crate::tablet::{State, Tablet};
 
 /// What was there before.
@@ -24,21 +24,29 @@ pub(crate) struct Recovered {
     pub pending: BTreeMap<TxnId, BTreeSet<TabletId>>,
 }
 
+/// A stored delete vector and the version that it is from.
+type Stored = (Version, Box<[u8]>);
+
 /// Reads the store and removes orphans. Blocks.
 pub(crate) fn recover(dir: &DataDir, meta: &Meta) -> Result<Recovered> {
     let mut schemas: HashMap<TabletId, TableSchema> = HashMap::new();
-    let mut versions: HashMap<TabletId, Version> = HashMap::new();
+    let mut versions: HashMap<TabletId, VersionRecord> = HashMap::new();
     let mut rowsets: HashMap<TabletId, BTreeMap<RowsetId, Arc<RowsetRecord>>> = HashMap::new();
     let mut pending: BTreeMap<TxnId, BTreeSet<TabletId>> = BTreeMap::new();
+    let mut vectors: HashMap<TabletId, BTreeMap<(RowsetId, u32), Stored>> = HashMap::new();
     for entry in meta.entries() {
         match entry? {
             Entry::Tablet(tablet, record) => drop(schemas.insert(tablet, record.schema)),
             Entry::Version(tablet, version) => drop(versions.insert(tablet, version)),
             Entry::Rowset(tablet, rowset, record) => {
-                if record.version.is_none() {
+                if record.is_pending() {
                     pending.entry(record.txn).or_default().insert(tablet);
                 }
                 rowsets.entry(tablet).or_default().insert(rowset, Arc::new(record));
+            }
+            Entry::DeleteVector(tablet, rowset, segment, version, bytes) => {
+                // The newest comes last.
+                vectors.entry(tablet).or_default().insert((rowset, segment), (version, bytes));
             }
         }
     }
@@ -46,11 +54,19 @@ pub(crate) fn recover(dir: &DataDir, meta: &Meta) -> Result<Recovered> {
         .into_iter()
         .map(|(id, schema)| {
             let mut state = State::new();
-            state.version = versions.get(&id).copied().unwrap_or(Version::FIRST);
+            let versions = versions.get(&id).copied().unwrap_or(VersionRecord::FIRST);
+            state.version = versions.version;
+            state.oldest = versions.oldest;
+            state.compactions = versions.compactions;
             state.rowsets = rowsets.remove(&id).unwrap_or_default();
-            (id, Arc::new(Tablet::new(id, schema, state)))
+            for ((rowset, segment), (since, bytes)) in vectors.remove(&id).unwrap_or_default() {
+                if state.rowsets.contains_key(&rowset) {
+                    state.delete_vectors.insert((rowset, segment), decode_vector(id, rowset, segment, since, &bytes)?);
+                }
+            }
+            Ok((id, Arc::new(Tablet::new(id, schema, state))))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     remove_orphans(dir, &tablets)?;
     info!(tablets = tablets.len(), pending_transactions = pending.len(), "tablets recovered");
     Ok(Recovered { tablets, pending })
@@ -75,10 +91,11 @@ fn remove_orphans(dir: &DataDir, tablets: &HashMap<TabletId, Arc<Tablet>>) -> Re
 
 fn remove_orphan_files(dir: &DataDir, tablet: &Tablet, path: &Path) -> Result<()> {
     let mut expected: HashSet<OsString> = HashSet::new();
+    let has_keys = tablet.shape().schema.model == TableModel::PrimaryKey;
     for (rowset, record) in &tablet.state.read().rowsets {
         for number in 0..record.segments.len() as u32 {
             let files = dir.segment(SegmentKey { tablet: tablet.id, rowset: *rowset, segment: number });
-            for file in [files.segment, files.sidecar] {
+            for file in [files.segment, files.sidecar].into_iter().chain(has_keys.then_some(files.keys)) {
                 expected.extend(file.file_name().map(OsString::from));
             }
         }

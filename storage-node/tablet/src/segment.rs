@@ -1,21 +1,28 @@
 //! One segment from rows to a durable file, under a temporary name until its rowset is sealed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat, take};
 use arrow::error::ArrowError;
 use bytes::Bytes;
+use parking_lot::Mutex;
+use tarn_proto::merge::Combiner;
+use tarn_proto::short_key::IndexBuilder;
 use tarn_proto::storage::SegmentKey;
-use tarn_proto::{TableSchema, segment, short_key};
+use tarn_proto::{TableModel, TableSchema, TabletId, segment};
 
 use crate::checksum::ChecksumFile;
 use crate::codec::Codec;
 use crate::error::{Error, IoContext};
 use crate::layout::{DataDir, SegmentFiles};
 use crate::memtable::Memtable;
+use crate::primary::flush::{KeyFileBuilder, SortedKeys, resolve};
+use crate::primary::key;
 use crate::record::SegmentRecord;
 use crate::sidecar::Sidecar;
 use crate::sort::sort_order;
@@ -38,8 +45,7 @@ impl TemporarySegment {
     /// Gives the files their names. They are durable under them once the directory is synced.
     pub(crate) fn keep(mut self, dir: &DataDir) -> Result<SegmentRecord> {
         let files = dir.segment(self.key);
-        fs::rename(&self.files.sidecar, &files.sidecar).doing("rename", &self.files.sidecar)?;
-        fs::rename(&self.files.segment, &files.segment).doing("rename", &self.files.segment)?;
+        self.files.rename(&files)?;
         self.kept = true;
         Ok(self.record)
     }
@@ -48,14 +54,13 @@ impl TemporarySegment {
 impl Drop for TemporarySegment {
     fn drop(&mut self) {
         if !self.kept {
-            // What cannot be removed now is an orphan, which goes at the next start.
-            let _ = fs::remove_file(&self.files.segment);
-            let _ = fs::remove_file(&self.files.sidecar);
+            self.files.remove();
         }
     }
 }
 
-/// Sorts a memtable and writes it as a segment. Blocks; does the processor's work of a load.
+/// Sorts a memtable and writes it as a segment, in which a key stands once if the model says so. Blocks; does the
+/// processor's work of a load.
 pub(crate) fn write_segment(
     dir: &DataDir,
     codec: &Codec,
@@ -64,33 +69,68 @@ pub(crate) fn write_segment(
     attempt: u64,
     rows: Memtable,
 ) -> Result<TemporarySegment> {
-    let started = Instant::now();
-    let refused = |source: ArrowError| Error::Rows { tablet: key.tablet, source };
-    let row_count = rows.rows();
+    let tablet = key.tablet;
+    let refused = move |source: ArrowError| Error::Rows { tablet, source };
+    let count = rows.rows();
     // The reservation ends with the segment: its columns, copied once, take as much.
     let (columns, _reserved) = rows.into_columns();
     let columns = columns.into_iter().map(concatenated).collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
+    dir.create_tablet(key.tablet)?;
+    if shape.schema.model == TableModel::PrimaryKey {
+        let resolved = resolve(&shape.schema, columns).map_err(refused)?;
+        let (columns, rows) = (resolved.columns, resolved.order.len());
+        let chunks = Chunks { schema: shape.stored.clone(), columns, order: Some(resolved.order), rows, next: 0 };
+        let chunks = chunks.map(move |batch| batch.map_err(refused));
+        return write_sorted(dir, codec, shape, key, attempt, KeySource::Known(resolved.keys), chunks);
+    }
     let sort_key: Vec<ArrayRef> = shape.sort_columns.iter().map(|i| columns[*i].clone()).collect();
     let order = sort_order(&sort_key).map_err(refused)?;
     drop(sort_key);
-    let short_key_index = short_key::encode_index(&shape.short_key, &columns, row_count, |row| match &order {
-        Some(order) => order[row] as usize,
-        None => row,
-    });
+    let chunks = Chunks { schema: shape.stored.clone(), columns, order, rows: count, next: 0 };
+    let chunks = chunks.map(move |batch| batch.map_err(refused));
+    if shape.schema.model.merges_on_read() {
+        write_sorted(dir, codec, shape, key, attempt, KeySource::None, Combined::new(shape, tablet, chunks)?)
+    } else {
+        write_sorted(dir, codec, shape, key, attempt, KeySource::None, chunks)
+    }
+}
 
-    dir.create_tablet(key.tablet)?;
+/// Where the key file of a segment comes from.
+pub(crate) enum KeySource {
+    /// It has none: the table has no PRIMARY KEY.
+    None,
+    /// The rows that are written, each of which has a key of its own.
+    Rows,
+    /// The load.
+    Known(SortedKeys),
+}
+
+/// Writes rows that are in order as a segment, without ever holding all of them. Ends with the first error that `batches`
+/// have. Blocks.
+pub(crate) fn write_sorted(
+    dir: &DataDir,
+    codec: &Codec,
+    shape: &Shape,
+    key: SegmentKey,
+    attempt: u64,
+    keys: KeySource,
+    batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static,
+) -> Result<TemporarySegment> {
+    let started = Instant::now();
     let files = dir.temporary(key, attempt);
-    let mut segment = TemporarySegment {
-        key,
-        record: SegmentRecord { rows: row_count as u64, bytes: 0, checksum: 0 },
-        files,
-        kept: false,
-    };
+    let record = SegmentRecord { rows: 0, bytes: 0, checksum: 0 };
+    let mut segment = TemporarySegment { key, record, files, kept: false };
     let path = &segment.files.segment;
     let mut file = ChecksumFile::new(File::create(path).doing("create", path)?);
-    let schema = shape.stored.clone();
-    let chunks = Chunks { schema: schema.clone(), columns, order, rows: row_count, next: 0 };
-    if let Err(source) = codec.write(&schema, chunks, &mut file) {
+    let index = IndexBuilder::new(&shape.short_key);
+    let builder = matches!(keys, KeySource::Rows).then(|| KeyFileBuilder::new(&shape.schema));
+    let seen = Arc::new(Mutex::new(Seen { index, keys: builder, failure: None }));
+    let result = codec.write(&shape.stored, Watched { batches, seen: seen.clone() }, &mut file);
+    let mut seen = seen.lock();
+    if let Some(failure) = seen.failure.take() {
+        return Err(failure);
+    }
+    if let Err(source) = result {
         return Err(match file.take_failure() {
             Some(source) => Error::Io { action: "write", path: path.clone(), source },
             None => Error::Encode { tablet: key.tablet, source },
@@ -98,18 +138,99 @@ pub(crate) fn write_segment(
     }
     let checksums = file.finish().doing("write", path)?;
 
-    segment.record.bytes = checksums.bytes;
-    segment.record.checksum = checksums.file;
-    let sidecar = Sidecar { checksums, short_key_index: Bytes::from(short_key_index) };
-    let path = &segment.files.sidecar;
-    File::create(path)
-        .and_then(|mut file| {
-            file.write_all(&sidecar.encode())?;
-            file.sync_all()
-        })
-        .doing("write", path)?;
+    segment.record = SegmentRecord { rows: seen.index.rows(), bytes: checksums.bytes, checksum: checksums.file };
+    let sidecar = Sidecar { checksums, short_key_index: Bytes::from(seen.index.finish()) };
+    write_synced(&segment.files.sidecar, &sidecar.encode())?;
+    let keys = match keys {
+        KeySource::None => None,
+        KeySource::Rows => seen.keys.take().map(KeyFileBuilder::finish),
+        KeySource::Known(keys) => Some(keys),
+    };
+    if let Some(keys) = keys {
+        write_synced(&segment.files.keys, &keys.encode(segment.record.checksum))?;
+    }
     metrics::segment_written(segment.record.rows, segment.record.bytes, started.elapsed());
     Ok(segment)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    File::create(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .doing("write", path)
+}
+
+/// What is learned of rows on their way into a segment.
+struct Seen {
+    index: IndexBuilder,
+    /// If the rows have keys that are not known yet.
+    keys: Option<KeyFileBuilder>,
+    /// Why there are no more, which the format's own error does not tell.
+    failure: Option<Error>,
+}
+
+/// Rows on their way into a segment.
+struct Watched<I> {
+    batches: I,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl<I: Iterator<Item = Result<RecordBatch>>> Iterator for Watched<I> {
+    type Item = std::result::Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.batches.next()? {
+            Ok(batch) => {
+                let mut seen = self.seen.lock();
+                seen.index.push(batch.columns(), batch.num_rows());
+                if let Some(Err(refused)) = seen.keys.as_mut().map(|keys| keys.push(batch.columns())) {
+                    return Some(Err(refused));
+                }
+                Some(Ok(batch))
+            }
+            Err(error) => {
+                let told = ArrowError::ExternalError(error.to_string().into());
+                self.seen.lock().failure = Some(error);
+                Some(Err(told))
+            }
+        }
+    }
+}
+
+/// Sorted rows, those of equal keys combined to one.
+pub(crate) struct Combined<I> {
+    tablet: TabletId,
+    rows: I,
+    combiner: Combiner,
+}
+
+impl<I> Combined<I> {
+    /// Combines a tablet's rows by the schema's aggregations.
+    pub(crate) fn new(shape: &Shape, tablet: TabletId, rows: I) -> Result<Self> {
+        let aggregations = shape.schema.columns.iter().map(|column| column.aggregation).collect();
+        let combiner = Combiner::new(shape.stored.clone(), aggregations);
+        Ok(Self { tablet, rows, combiner: combiner.map_err(|source| Error::Rows { tablet, source })? })
+    }
+}
+
+impl<I: Iterator<Item = Result<RecordBatch>>> Iterator for Combined<I> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.rows.next() {
+                Some(Ok(batch)) => match self.combiner.push(batch) {
+                    Ok(Some(complete)) => return Some(Ok(complete)),
+                    Ok(None) => {}
+                    Err(source) => return Some(Err(Error::Rows { tablet: self.tablet, source })),
+                },
+                Some(Err(error)) => return Some(Err(error)),
+                None => return self.combiner.finish().map(Ok),
+            }
+        }
+    }
 }
 
 fn concatenated(arrays: Vec<ArrayRef>) -> std::result::Result<ArrayRef, ArrowError> {
@@ -151,6 +272,9 @@ impl Iterator for Chunks {
 
 /// Checks that a schema's rows can be stored: the sort key can be compared.
 pub(crate) fn check_schema(schema: &TableSchema) -> std::result::Result<(), ArrowError> {
+    if schema.model == TableModel::PrimaryKey {
+        key::check_schema(schema)?;
+    }
     let stored = segment::storage_schema(&schema.columns);
     let fields: Vec<arrow::row::SortField> = schema
         .sort_key

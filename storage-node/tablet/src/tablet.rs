@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use crate::garbage::Superseded;
+use crate::primary::DeleteVector;
 use crate::record::{Lifetime, RowsetRecord, VersionRecord};
 use crate::{Error, Result, metrics};
 
@@ -65,6 +66,8 @@ pub(crate) struct State {
     pub compactions: u64,
     /// Pending, published and superseded rowsets.
     pub rowsets: BTreeMap<RowsetId, Arc<RowsetRecord>>,
+    /// The newest delete vector of each segment that has one.
+    pub delete_vectors: BTreeMap<(RowsetId, u32), DeleteVector>,
     /// No longer on this node.
     pub dropped: bool,
     /// The first failed write: the tablet takes no more until the node starts anew.
@@ -79,6 +82,7 @@ impl State {
             oldest: Version::FIRST,
             compactions: 0,
             rowsets: BTreeMap::new(),
+            delete_vectors: BTreeMap::new(),
             dropped: false,
             read_only: None,
         }
@@ -87,6 +91,11 @@ impl State {
     /// What the store keeps of it beside the rowsets.
     pub(crate) const fn versions(&self) -> VersionRecord {
         VersionRecord { version: self.version, oldest: self.oldest, compactions: self.compactions }
+    }
+
+    fn check_kept(&self, tablet: TabletId, version: Version) -> Result<()> {
+        let oldest = self.oldest;
+        if version < oldest { Err(Error::Superseded { tablet, oldest, version }) } else { Ok(()) }
     }
 
     /// The rowsets of the newest version, in merge order.
@@ -168,10 +177,13 @@ impl Tablet {
         if version > state.version {
             return Err(Error::FutureVersion { tablet: self.id, current: state.version, version });
         }
-        if version < state.oldest {
-            return Err(Error::Superseded { tablet: self.id, oldest: state.oldest, version });
-        }
+        state.check_kept(self.id, version)?;
         Ok(state.listed(|lifetime| lifetime.covers(version)))
+    }
+
+    /// Refuses a version that needs what is gone.
+    pub(crate) fn check_kept(&self, version: Version) -> Result<()> {
+        self.state.read().check_kept(self.id, version)
     }
 
     /// What operators see.
@@ -182,6 +194,11 @@ impl Tablet {
             rows += rowset.rows();
             bytes += rowset.bytes();
             rowsets += 1;
+        }
+        for ((rowset, _), vector) in &state.delete_vectors {
+            if state.rowsets.get(rowset).is_some_and(|record| record.is_live()) {
+                rows -= vector.rows;
+            }
         }
         wire::TabletReport {
             tablet_id: self.id.get(),

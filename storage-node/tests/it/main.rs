@@ -3,6 +3,7 @@
 // Helpers outside `#[test]` functions are tests too, which the lint does not see.
 #![allow(clippy::unwrap_used)]
 
+mod compaction;
 mod contract;
 mod coordinator;
 mod membership;

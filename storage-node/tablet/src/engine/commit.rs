@@ -2,12 +2,11 @@
 //! commit locks of its tablets, which are taken in order of their ids.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tarn_proto::storage::{PublishTablet, SegmentKey};
-use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version, wire};
+use tarn_proto::{RowsetId, TableModel, TableSchema, TabletId, TxnId, Version, wire};
 
 use super::Engine;
 use crate::layout::sync_dir;
@@ -131,12 +130,18 @@ impl Engine {
         let mut published = Vec::with_capacity(tablets.len());
         for (tablet, request) in tablets.iter().zip(requests.values()) {
             let Some(record) = next(tablet, txn, request)? else { continue };
+            let mut marks = None;
             if let Some(record) = &record {
                 changes.put_rowset(tablet.id, rowset, record);
+                if tablet.shape().schema.model == TableModel::PrimaryKey {
+                    let planned = self.plan_publish(tablet, rowset, record, request.version)?;
+                    planned.put(tablet.id, &mut changes);
+                    marks = Some(planned);
+                }
             }
             let versions = VersionRecord { version: request.version, ..tablet.state.read().versions() };
             changes.put_version(tablet.id, versions);
-            published.push((tablet, request.version, record));
+            published.push((tablet, request.version, record, marks));
         }
         if let Err(error) = self.meta.write(changes) {
             tablets.iter().for_each(|t| t.note(&error));
@@ -144,12 +149,18 @@ impl Engine {
         }
         let mut pending = self.pending.lock();
         let mut rowsets = 0;
-        for (tablet, version, record) in published {
+        let mut keyed = Vec::new();
+        for (tablet, version, record, marks) in published {
             let mut state = tablet.state.write();
             state.version = version;
             if let Some(record) = record {
                 state.rowsets.insert(rowset, Arc::new(record));
                 rowsets += 1;
+                self.note_changed(tablet.id);
+            }
+            if let Some(marks) = marks {
+                marks.enter(&mut state);
+                keyed.push(tablet);
             }
             if let Some(waiting) = pending.get_mut(&txn) {
                 waiting.remove(&tablet.id);
@@ -159,6 +170,7 @@ impl Engine {
             pending.remove(&txn);
         }
         drop(pending);
+        keyed.into_iter().for_each(|tablet| self.apply_keys(tablet, rowset));
         metrics::rowsets("published", rowsets);
         metrics::published(started.elapsed());
         Ok(())
@@ -234,16 +246,18 @@ impl Engine {
         }
         self.pending.lock().remove(&txn);
         for (tablet, segments) in &forgotten {
-            self.open.retain(|key| key.tablet != tablet.id || key.rowset != rowset);
-            for segment in 0..*segments {
-                let files = self.dir.segment(SegmentKey { tablet: tablet.id, rowset, segment });
-                // What cannot be removed now is an orphan, which goes at the next start.
-                let _ = fs::remove_file(&files.segment);
-                let _ = fs::remove_file(&files.sidecar);
-            }
+            self.remove_files(tablet.id, rowset, *segments);
         }
         metrics::rowsets("aborted", forgotten.len());
         Ok(())
+    }
+
+    /// Removes the files of a rowset that no record names any more. Blocks.
+    pub(crate) fn remove_files(&self, tablet: TabletId, rowset: RowsetId, segments: u32) {
+        self.open.retain(|key| key.tablet != tablet || key.rowset != rowset);
+        for segment in 0..segments {
+            self.dir.segment(SegmentKey { tablet, rowset, segment }).remove();
+        }
     }
 }
 

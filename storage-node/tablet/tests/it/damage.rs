@@ -25,12 +25,6 @@ fn published() -> (tempfile::TempDir, u64) {
     (data, bytes)
 }
 
-fn flip(path: &std::path::Path, at: u64) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[at as usize] ^= 1;
-    fs::write(path, bytes).unwrap();
-}
-
 #[test]
 fn a_flipped_bit_is_reported_by_file_and_block_and_never_read() {
     let (data, bytes) = published();

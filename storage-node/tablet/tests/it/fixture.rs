@@ -96,3 +96,19 @@ pub fn files(data: &Path, tablet: TabletId) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Changes one bit of a file.
+pub fn flip(path: &Path, at: u64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at as usize] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Closes an engine, so that another can open its directory: tasks of a load that has ended may still hold it.
+pub fn close(engine: Arc<Engine>) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while Arc::strong_count(&engine) > 1 {
+        assert!(std::time::Instant::now() < deadline, "the engine stays open");
+        std::thread::yield_now();
+    }
+}

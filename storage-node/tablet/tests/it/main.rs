@@ -1,10 +1,13 @@
-//! The engine against its disk: damage, failed writes, kills.
+//! The engine against its disk: damage, failed writes, kills; and compaction against a model.
 
 // Helpers outside `#[test]` functions are tests too, which the lint does not see.
 #![allow(clippy::unwrap_used)]
 
+mod compaction;
 mod damage;
 mod failed_writes;
 mod fixture;
 mod kill;
+mod primary;
 mod throughput;
+mod values;

@@ -1,0 +1,130 @@
+//! PRIMARY KEY tables: delete and insert. A published key has one live row; the rows that it had before are marked in
+//! delete vectors, so that readers never merge.
+//!
+//! ```text
+//!  flush    `flush`: the last operation on a key wins ──► segment, and its `key_file`: sorted keys (`key`) and rows
+//!  publish  key files of the rowset (`merge`) ──► `index`: where each key was ──► `delete_vector`s of those segments
+//!           one synced batch of metadata: version, rowset, delete vectors        ──► then the index
+//!  compact  rows of the inputs that died since they were read ──► their keys ──► delete vectors of the output
+//!           one synced batch                                    ──► the output's live keys into the index
+//! ```
+//!
+//! What is true stands in the metadata store: rowsets and delete vectors. The index is a cache of it, changed afterwards
+//! and without a log. Its marker names the rowsets that it is complete for; before a publish the live rows of all others
+//! are added from their key files (from the segments if those are lost), of all rowsets if there is no index. An entry
+//! that leads to a row which is dead or gone means that the key has no row: whatever a crash leaves behind, lookups are
+//! right.
+
+pub(crate) mod delete_vector;
+pub(crate) mod flush;
+pub(crate) mod index;
+pub(crate) mod key;
+pub(crate) mod key_file;
+pub(crate) mod merge;
+mod publish;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use tarn_proto::{RowsetId, TabletId};
+use tracing::warn;
+
+pub(crate) use delete_vector::DeleteVector;
+use index::{Memory, Store};
+
+use crate::meta::Changes;
+use crate::tablet::State;
+use crate::{Error, Result};
+
+/// The node's index, opened when it is first needed.
+pub(crate) struct Primary {
+    path: PathBuf,
+    memory: Memory,
+    /// Written to open or replace the store: whoever reads it relies on what it found before.
+    store: RwLock<Option<Store>>,
+    /// The rowsets of a tablet that the store is complete for. Changes under the tablet's commit lock or with the store.
+    complete: Mutex<HashMap<TabletId, BTreeSet<RowsetId>>>,
+}
+
+impl Primary {
+    /// An index in this directory, which need not exist.
+    pub(crate) fn new(path: PathBuf, memory: Memory) -> Self {
+        Self { path, memory, store: RwLock::new(None), complete: Mutex::default() }
+    }
+
+    /// The store. Opens it if need be, without tablets that are not `known`. Blocks.
+    fn store(&self, known: impl Fn(TabletId) -> bool) -> Result<MappedRwLockReadGuard<'_, Store>> {
+        loop {
+            if let Ok(store) = RwLockReadGuard::try_map(self.store.read(), Option::as_ref) {
+                return Ok(store);
+            }
+            let mut store = self.store.write();
+            if store.is_none() {
+                let opened = Store::open(&self.path, self.memory)?;
+                for tablet in opened.tablets()?.into_iter().filter(|tablet| !known(*tablet)) {
+                    opened.clear(tablet)?;
+                }
+                *store = Some(opened);
+            }
+        }
+    }
+
+    /// Throws the store away after it could not be read. Blocks.
+    fn reset(&self, error: &Error) -> Result<()> {
+        let reason = tarn_proto::error::chain(error);
+        warn!(path = %self.path.display(), reason, "the primary-key index is damaged and is built anew");
+        let mut store = self.store.write();
+        self.complete.lock().clear();
+        // One store at a time may be open in the directory.
+        drop(store.take());
+        *store = Some(Store::recreate(&self.path, self.memory)?);
+        Ok(())
+    }
+
+    /// Does `work` with the store; once more with a new one if this one cannot be read. Blocks.
+    fn with<T>(&self, known: impl Fn(TabletId) -> bool, work: impl Fn(&Store) -> Result<T>) -> Result<T> {
+        let done = self.store(&known).and_then(|store| work(&store));
+        match done {
+            Err(error @ Error::Index { .. }) => {
+                self.reset(&error)?;
+                work(&*self.store(&known)?)
+            }
+            done => done,
+        }
+    }
+
+    /// Forgets a tablet that is dropped. What cannot be forgotten now is when the store is next opened. Blocks.
+    pub(crate) fn forget(&self, tablet: TabletId) {
+        self.complete.lock().remove(&tablet);
+        if let Some(store) = &*self.store.read()
+            && let Err(error) = store.clear(tablet)
+        {
+            warn!(%tablet, reason = tarn_proto::error::chain(&error), "cannot clear the index of a dropped tablet");
+        }
+    }
+}
+
+/// Delete vectors that a publish or a compaction replaces, by rowset and segment.
+#[derive(Debug, Default)]
+pub(crate) struct Marks(BTreeMap<(RowsetId, u32), DeleteVector>);
+
+impl Marks {
+    /// Rows that they mark and the state does not.
+    fn added(&self, state: &State) -> u64 {
+        let before = |place| state.delete_vectors.get(place).map_or(0, |vector| vector.rows);
+        self.0.iter().map(|(place, vector)| vector.rows - before(place)).sum()
+    }
+
+    /// Adds them to what becomes durable.
+    pub(crate) fn put(&self, tablet: TabletId, changes: &mut Changes) {
+        for ((rowset, segment), vector) in &self.0 {
+            changes.put_delete_vector(tablet, *rowset, *segment, vector);
+        }
+    }
+
+    /// Enters them into the tablet's state once they are durable.
+    pub(crate) fn enter(&self, state: &mut State) {
+        state.delete_vectors.extend(self.0.iter().map(|(place, vector)| (*place, vector.clone())));
+    }
+}

@@ -14,10 +14,10 @@ use prost::Message;
 use tarn_proto::{NodeId, TableSchema, TabletId, Version, wire};
 
 use crate::context::ScanContext;
-use crate::tablet::{Pruned, TabletRead, TabletScan, TabletSource};
+use crate::tablet::{Preaggregation, Pruned, TabletRead, TabletScan, TabletSource};
 
 /// The version of [`ScanNode`]. Nodes of one cluster may run different builds while it is upgraded.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ScanNode {
@@ -44,6 +44,9 @@ struct ScanNode {
     /// Addresses that tablets refer to by position.
     #[prost(string, repeated, tag = "11")]
     addresses: Vec<String>,
+    /// Why rows of equal keys are merged; absent if they are not.
+    #[prost(string, optional, tag = "12")]
+    merged_because: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -128,7 +131,11 @@ impl PhysicalExtensionCodec for TarnCodec {
                 tablets_total: tablets_total as usize,
             },
         };
-        let source = TabletSource::try_new(self.context.clone(), spec)?;
+        let mut source = TabletSource::try_new(self.context.clone(), spec)?;
+        source.preaggregation = match node.merged_because {
+            Some(reason) => Preaggregation::Off(reason.into()),
+            None => Preaggregation::On,
+        };
         Ok(source.with_tablets(tablets, node.partitions as usize, None).into_plan())
     }
 
@@ -179,6 +186,10 @@ impl PhysicalExtensionCodec for TarnCodec {
                 .map(|count| count as u64)
                 .to_vec(),
             addresses,
+            merged_because: match &source.preaggregation {
+                Preaggregation::On => None,
+                Preaggregation::Off(reason) => Some(reason.to_string()),
+            },
         };
         node.encode(buf).map_err(|e| internal_datafusion_err!("cannot encode a tablet scan: {e}"))
     }

@@ -30,6 +30,14 @@ pub enum Error {
         #[source]
         source: StoreError,
     },
+    /// A rowset was written without a column that the query wants: the column was dropped while the query ran.
+    #[error("column `{column}` was dropped while {tablet} was read; run the query again")]
+    Dropped {
+        /// The column.
+        column: String,
+        /// The tablet.
+        tablet: TabletId,
+    },
     /// A segment file that cannot be decoded.
     #[error("cannot read segment {segment} of {tablet}, rowset {rowset}")]
     Segment {
@@ -67,7 +75,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store { source, .. } => source.kind,
-            Self::Superseded { .. } => ErrorKind::Unavailable,
+            Self::Superseded { .. } | Self::Dropped { .. } => ErrorKind::Unavailable,
             Self::Segment { .. } | Self::Manifest { .. } => ErrorKind::Internal,
             Self::DiskCache { .. } => ErrorKind::Exhausted,
         }

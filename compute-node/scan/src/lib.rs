@@ -13,7 +13,7 @@
 //!                                ▼
 //!                Vortex scan: filters evaluated on encoded data, then the projected columns
 //!
-//!  tablet/      TabletScan, TabletSource, morsels, the stream of a partition
+//!  tablet/      TabletScan, TabletSource, morsels, merge on read, the stream of a partition
 //!  cache        pieces of segments in memory; blocks of remote segments in memory and on disk
 //!  segment      one segment file: footer, reads through the cache
 //!  runtime      threads that queries run on
@@ -44,4 +44,4 @@ pub use error::{Error, Failure};
 pub use memory::query_pool;
 pub use paced::{needs_pace, paced};
 pub use runtime::{QueryRows, QueryRuntime};
-pub use tablet::{Pruned, TabletRead, TabletScan, TabletSource, scan};
+pub use tablet::{Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, scan};

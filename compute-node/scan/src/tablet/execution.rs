@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tarn_proto::query_id::QueryId;
 use tarn_proto::storage::{SegmentKey, StoreError};
-use tarn_proto::{ErrorKind, RowsetId, TabletId};
+use tarn_proto::{ErrorKind, RowsetId, SchemaVersion, TabletId};
 use tokio::sync::OnceCell;
 use vortex::array::VortexSessionExecute;
 use vortex::arrow::ArrowSessionExt;
-use vortex::dtype::{DType, Nullability};
+use vortex::dtype::Nullability;
 use vortex::error::{VortexError, VortexResult};
 use vortex::expr::{Expression, and_collect, get_item, pack, root};
 use vortex::file::VortexFile;
@@ -30,23 +30,26 @@ use vortex::layout::scan::scan_builder::ScanBuilder;
 use vortex::layout::segments::SharedSegmentSource;
 use vortex::scan::selection::Selection;
 
-use super::columns::Output;
 use super::key_range::KeyRange;
 use super::membership::{Learned, Membership};
-use super::morsel::{self, Morsel};
+use super::merge::{self, Merging, Overlapping};
+use super::morsel::{self, Morsel, Work};
+use super::older::{SegmentRead, check_dropped};
 use super::partition::{Batches, Partition};
-use super::{TabletRead, TabletSource, pushdown};
+use super::{TabletRead, TabletSource, Wanted, pushdown};
 use crate::cache::FileKey;
 use crate::error::Error;
 use crate::metrics;
 use crate::segment::{Pieces, ReadError, ReadMetrics, SegmentFile};
 
 /// Splits of a morsel in flight in one output partition: enough to read ahead while one is decoded.
-const READ_AHEAD: usize = 4;
+pub(super) const READ_AHEAD: usize = 4;
 
 /// State that the output partitions of one run share.
 pub(crate) struct Execution {
     source: TabletSource,
+    /// What is read of segments that need no merge.
+    plain: Wanted,
     /// Whether any partition may take any morsel. Otherwise each has its share.
     shared: bool,
     planned: OnceCell<Planned>,
@@ -60,21 +63,24 @@ pub(crate) struct Execution {
 
 pub(super) struct Planned {
     segments: Vec<Segment>,
+    merging: Option<Arc<Merging>>,
     /// One queue, or one for each partition.
-    queues: Vec<Mutex<VecDeque<Morsel>>>,
+    queues: Vec<Mutex<VecDeque<Work>>>,
 }
 
 struct Segment {
     tablet: TabletRead,
     rowset: RowsetId,
+    /// The version of the schema it was written under.
+    written: SchemaVersion,
     file: SegmentFile,
     deleted: Option<RoaringTreemap>,
     opened: OnceCell<Opened>,
 }
 
 impl Planned {
-    /// The next morsel for an output partition.
-    pub fn take(&self, partition: usize) -> Option<Morsel> {
+    /// The next work for an output partition.
+    pub fn take(&self, partition: usize) -> Option<Work> {
         self.queues[partition % self.queues.len()].lock().pop_front()
     }
 }
@@ -83,13 +89,6 @@ impl Planned {
 struct Opened {
     file: VortexFile,
     reader: Arc<dyn LayoutReader>,
-    output: Output,
-}
-
-impl Opened {
-    fn has(&self, name: &str) -> bool {
-        has_column(self.file.dtype(), name)
-    }
 }
 
 impl Execution {
@@ -97,6 +96,11 @@ impl Execution {
         Self {
             pruned: MetricBuilder::new(&source.metrics).global_counter("segments_pruned"),
             budget: source.limit.map(|limit| AtomicU64::new(limit as u64)),
+            plain: Wanted {
+                columns: source.projection.clone(),
+                output: source.output.clone(),
+                filters: source.filters.clone(),
+            },
             source: source.clone(),
             shared,
             planned: OnceCell::new(),
@@ -140,12 +144,15 @@ impl Execution {
         let source = &self.source;
         let manifests = source.context.manifests(&source.table, &source.tablets).await?;
         let keys = KeyRange::of(&source.schema, &source.filters);
+        let merging = Merging::of(source)?.map(Arc::new);
         let mut segments = Vec::new();
         let mut ranges = Vec::new();
+        let mut overlapping = Vec::new();
         for (tablet, manifest) in source.tablets.iter().zip(manifests) {
             let store = source.context.pool().get(tablet.node, &tablet.address);
             let store = store.map_err(|error| self.unreadable(tablet.tablet, error))?;
             let store = self.query.get().and_then(|query| store.for_query(query)).unwrap_or(store);
+            let mut found = Vec::new();
             for rowset in &manifest.rowsets {
                 for segment in &rowset.segments {
                     let key =
@@ -153,6 +160,7 @@ impl Execution {
                     segments.push(Segment {
                         tablet: tablet.clone(),
                         rowset: key.rowset,
+                        written: SchemaVersion(rowset.schema_version),
                         file: SegmentFile {
                             key: FileKey { segment: key, checksum: segment.checksum },
                             bytes: segment.bytes,
@@ -170,18 +178,34 @@ impl Execution {
                         self.pruned.add(1);
                         metrics::segment_pruned();
                     }
+                    if !rows.is_empty() {
+                        let morsel = Morsel { segment: ranges.len(), rows: rows.clone() };
+                        found.push((morsel, segment.short_key_index.clone()));
+                    }
                     ranges.push(rows);
                 }
+            }
+            // One segment has each key once.
+            if merging.is_some() && found.len() > 1 {
+                found.iter().for_each(|(morsel, _)| ranges[morsel.segment] = 0..0);
+                overlapping.push(Overlapping(found));
             }
         }
         let mut morsels = morsel::cut(&ranges, source.partitions);
         if let Some(limit) = source.limit
             && source.filters.is_empty()
+            && overlapping.is_empty()
         {
             morsel::truncate(&mut morsels, limit as u64, |m| segments[m.segment].live(m));
         }
-        let shares = if self.shared { vec![morsels] } else { morsel::deal(morsels, source.partitions) };
-        Ok(Planned { segments, queues: shares.into_iter().map(|share| Mutex::new(share.into())).collect() })
+        let mut work: Vec<Work> = match &merging {
+            Some(merging) => merging.cut(&overlapping, source.partitions).into_iter().map(Work::Merge).collect(),
+            None => Vec::new(),
+        };
+        work.extend(morsels.into_iter().map(Work::Rows));
+        let shares = if self.shared { vec![work] } else { morsel::deal(work, source.partitions, Work::rows) };
+        let queues = shares.into_iter().map(|share| Mutex::new(share.into())).collect();
+        Ok(Planned { segments, merging, queues })
     }
 
     fn failed(&self, segment: &Segment, error: VortexError) -> DataFusionError {
@@ -224,53 +248,67 @@ impl Execution {
         });
         let file = VortexFile::new(footer, Arc::new(pieces), context.session().clone());
         let reader = file.layout_reader().map_err(|e| self.failed(segment, e))?;
-        let columns: Vec<_> = self.source.projection.iter().map(|i| self.source.schema.columns[*i].clone()).collect();
-        let output = Output::new(self.source.output.clone(), &columns, |name| has_column(file.dtype(), name));
-        Ok(Opened { file, reader, output })
+        Ok(Opened { file, reader })
     }
 
     /// The filters as they are now: what Vortex evaluates, and the tests that are left.
-    fn filter(&self, opened: &Opened) -> Result<(Option<Expression>, Membership)> {
-        let TabletSource { context, schema, filters, projection, .. } = &self.source;
-        let mut conjuncts = Vec::with_capacity(filters.len());
+    fn filter(&self, wanted: &Wanted, read: &SegmentRead) -> Result<(Option<Expression>, Membership)> {
+        let TabletSource { context, schema, .. } = &self.source;
+        let mut conjuncts = read.native.clone();
         let mut tests = Vec::new();
-        for filter in filters {
-            if pushdown::is_dynamic(filter) {
-                let current = pushdown::current(context, schema, filter, |name| opened.has(name))?;
-                conjuncts.extend(current.native);
-                tests.extend(current.others);
-                continue;
-            }
-            let native = pushdown::native(context, schema, filter, |name| opened.has(name));
-            conjuncts.push(native.ok_or_else(|| {
-                DataFusionError::Internal(format!("a scan of `{}` accepted the filter {filter}", self.source.table))
-            })?);
+        for filter in wanted.filters.iter().filter(|filter| pushdown::is_dynamic(filter)) {
+            let current = read.current(context, schema, filter)?;
+            conjuncts.extend(current.native);
+            tests.extend(current.others);
         }
-        Ok((and_collect(conjuncts), Membership::new(tests, projection, self.learned.clone())))
+        Ok((and_collect(conjuncts), Membership::new(tests, &wanted.columns, self.learned.clone())))
     }
 
-    /// The batches of a morsel, before the limit.
-    pub(super) async fn read(self: &Arc<Self>, morsel: &Morsel, reads: &ReadMetrics) -> Result<Batches> {
-        let segment = &self.planned().await?.segments[morsel.segment];
-        if self.source.filters.is_empty() && self.source.projection.is_empty() {
-            let rows = RecordBatchOptions::new().with_row_count(Some(segment.live(morsel) as usize));
-            let batch = RecordBatch::try_new_with_options(self.source.output.clone(), Vec::new(), &rows)?;
-            return Ok(stream::iter([Ok(batch)]).boxed());
+    /// The batches of a piece of work, before the limit.
+    pub(super) async fn read(self: &Arc<Self>, work: &Work, reads: &ReadMetrics, batch_size: usize) -> Result<Batches> {
+        let planned = self.planned().await?;
+        match (work, &planned.merging) {
+            (Work::Merge(unit), Some(merging)) => merge::rows(self, merging, unit, reads, batch_size).await,
+            (Work::Merge(_), None) => {
+                Err(DataFusionError::Internal("a scan that merges nothing has a merge".to_owned()))
+            }
+            (Work::Rows(morsel), _) if self.source.filters.is_empty() && self.source.projection.is_empty() => {
+                let rows = planned.segments[morsel.segment].live(morsel) as usize;
+                let options = RecordBatchOptions::new().with_row_count(Some(rows));
+                let batch = RecordBatch::try_new_with_options(self.source.output.clone(), Vec::new(), &options)?;
+                Ok(stream::iter([Ok(batch)]).boxed())
+            }
+            (Work::Rows(morsel), _) => self.segment_rows(morsel, &self.plain, reads, READ_AHEAD).await,
         }
+    }
+
+    /// The rows of a morsel as `wanted`, in the segment's order, with `ahead` splits in flight.
+    pub(super) async fn segment_rows(
+        self: &Arc<Self>,
+        morsel: &Morsel,
+        wanted: &Wanted,
+        reads: &ReadMetrics,
+        ahead: usize,
+    ) -> Result<Batches> {
+        let segment = &self.planned().await?.segments[morsel.segment];
         let opened = segment.opened.get_or_try_init(|| self.open_segment(segment, reads)).await?;
-        let (filter, membership) = self.filter(opened)?;
-        if let Some(filter) = &filter
-            && opened.file.can_prune(filter).map_err(|e| self.failed(segment, e))?
-        {
+        let TabletSource { context, schema, .. } = &self.source;
+        let Wanted { columns, output, filters } = wanted;
+        let dtype = opened.file.dtype();
+        check_dropped(schema, columns, filters, segment.written, dtype, segment.tablet.tablet)?;
+        let read = SegmentRead::new(context, schema, columns, output.clone(), filters, dtype)?;
+        let (filter, membership) = self.filter(wanted, &read)?;
+        let excluded = filter.as_ref().map(|filter| opened.file.can_prune(filter)).transpose();
+        if read.nothing || excluded.map_err(|e| self.failed(segment, e))? == Some(true) {
             self.pruned.add(1);
             metrics::segment_pruned();
             return Ok(stream::empty().boxed());
         }
-        let splits = self.splits(morsel, segment, opened, filter).map_err(|e| self.failed(segment, e))?;
+        let splits = self.splits(morsel, segment, opened, read, filter).map_err(|e| self.failed(segment, e))?;
         let execution = self.clone();
         let index = morsel.segment;
         Ok(stream::iter(splits)
-            .buffered(READ_AHEAD)
+            .buffered(ahead)
             .map_err(move |error| match execution.planned.get() {
                 Some(planned) => execution.failed(&planned.segments[index], error),
                 None => DataFusionError::Internal(error.to_string()),
@@ -280,20 +318,20 @@ impl Execution {
     }
 
     fn splits(
-        self: &Arc<Self>,
+        &self,
         morsel: &Morsel,
         segment: &Segment,
         opened: &Opened,
+        read: SegmentRead,
         filter: Option<Expression>,
     ) -> VortexResult<Vec<futures::future::BoxFuture<'static, VortexResult<Option<RecordBatch>>>>> {
         let session = self.source.context.session().clone();
         let dtype = opened.file.dtype();
-        let read = opened.output.read();
-        let columns = read.iter().map(|f| (f.name().clone(), get_item(f.name().as_str(), root())));
+        let output = read.output;
+        let columns = output.read().iter().map(|f| (f.name().clone(), get_item(f.name().as_str(), root())));
         let projection = pack(columns, Nullability::NonNullable).bind(dtype)?.optimize_recursive()?;
         let filter = filter.map(|f| f.bind(dtype)?.optimize_recursive()).transpose()?;
-        let target = Field::new_struct("", read.to_vec(), false);
-        let (execution, index) = (self.clone(), morsel.segment);
+        let target = Field::new_struct("", output.read().to_vec(), false);
         ScanBuilder::new(session.clone(), opened.reader.clone())
             .with_projection(projection)
             .with_some_filter(filter)
@@ -302,8 +340,6 @@ impl Execution {
             .map(move |chunk| {
                 let mut ctx = session.create_execution_ctx();
                 let arrow = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
-                let opened = execution.planned.get().and_then(|p| p.segments[index].opened.get());
-                let output = &opened.ok_or_else(|| vortex::error::vortex_err!("the segment is not open"))?.output;
                 Ok(output.batch(arrow.as_struct())?)
             })
             .build()
@@ -345,8 +381,4 @@ fn delete_vector(tablet: &TabletRead, bytes: &[u8]) -> Result<Option<RoaringTree
         reason: format!("damaged delete vector: {error}"),
     })?;
     Ok(Some(RoaringTreemap::from_bitmaps([(0, bitmap)])))
-}
-
-fn has_column(dtype: &DType, name: &str) -> bool {
-    dtype.as_struct_fields_opt().is_some_and(|fields| fields.find(name).is_some())
 }

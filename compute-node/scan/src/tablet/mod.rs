@@ -3,18 +3,24 @@
 //! The output partitions of a scan share one queue of morsels (row ranges of segments), so that a large tablet keeps
 //! all of them busy. A morsel is filtered on encoded data first; only then are the projected columns of the rows that
 //! are left decoded.
+//!
+//! Rows of equal keys of an AGGREGATE or UNIQUE table are merged where a tablet has several segments: see `merge`. The
+//! planner turns that off where the query's own aggregation makes it redundant ([`Preaggregation`]).
 
 mod columns;
 mod execution;
 mod key_range;
 mod membership;
+mod merge;
 mod morsel;
+mod older;
 mod partition;
 mod pushdown;
 mod source;
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -49,6 +55,26 @@ pub struct Pruned {
     pub partitions_total: usize,
     /// Tablets of the table.
     pub tablets_total: usize,
+}
+
+/// Whether a scan of an AGGREGATE or UNIQUE table may return rows of equal keys one by one, because the operators above
+/// aggregate them as the table would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preaggregation {
+    /// Nothing is merged.
+    On,
+    /// One row a key is returned, for this reason.
+    Off(Arc<str>),
+}
+
+/// What is read of a segment.
+pub(crate) struct Wanted {
+    /// Positions of the columns in the table.
+    pub columns: Vec<usize>,
+    /// These columns as the table declares them.
+    pub output: SchemaRef,
+    /// Over the table's columns. Rows for which one does not hold are left out.
+    pub filters: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 /// A scan of some tablets of one table, as the planner describes it.

@@ -2,14 +2,35 @@
 
 use std::ops::Range;
 
+use super::merge::Unit;
+
 /// Morsels begin at multiples of this: a zone of every column, and as many rows as Vortex decodes at a time.
 const ALIGNMENT_ROWS: u64 = 65_536;
 
 /// The largest morsel. Each one looks at the dynamic filters anew.
 const MAX_ROWS: u64 = 1 << 20;
 
-/// Morsels per output partition, so that partitions finish together.
-const PER_PARTITION: u64 = 4;
+/// Pieces of work per output partition, so that partitions finish together.
+pub(super) const PER_PARTITION: u64 = 4;
+
+/// What an output partition does at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Reads rows as they are.
+    Rows(Morsel),
+    /// Merges rows of several segments.
+    Merge(Unit),
+}
+
+impl Work {
+    /// Rows that are read.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Rows(morsel) => morsel.len(),
+            Self::Merge(unit) => unit.rows(),
+        }
+    }
+}
 
 /// Rows of one segment, read by one output partition at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +39,13 @@ pub(crate) struct Morsel {
     pub segment: usize,
     /// Positions of rows in the segment.
     pub rows: Range<u64>,
+}
+
+impl Morsel {
+    /// Its rows.
+    pub const fn len(&self) -> u64 {
+        self.rows.end.saturating_sub(self.rows.start)
+    }
 }
 
 /// Cuts segments, given as the row ranges to read of each, into morsels for `partitions` output partitions.
@@ -56,16 +84,16 @@ pub(crate) fn truncate(morsels: &mut Vec<Morsel>, limit: u64, live: impl Fn(&Mor
     morsels.truncate(kept);
 }
 
-/// Deals morsels to `partitions` in equal shares of rows, each a run of the list.
-pub(crate) fn deal(morsels: Vec<Morsel>, partitions: usize) -> Vec<Vec<Morsel>> {
-    let total: u64 = morsels.iter().map(|m| m.rows.end - m.rows.start).sum();
+/// Deals work to `partitions` in equal shares of rows, each a run of the list.
+pub(crate) fn deal<W: Clone>(work: Vec<W>, partitions: usize, rows: impl Fn(&W) -> u64) -> Vec<Vec<W>> {
+    let total: u64 = work.iter().map(&rows).sum();
     let share = total.div_ceil(partitions as u64).max(1);
     let mut shares = vec![Vec::new(); partitions];
     let mut before = 0;
-    for morsel in morsels {
+    for piece in work {
         let partition = ((before / share) as usize).min(partitions - 1);
-        before += morsel.rows.end - morsel.rows.start;
-        shares[partition].push(morsel);
+        before += rows(&piece);
+        shares[partition].push(piece);
     }
     shares
 }
@@ -96,7 +124,7 @@ mod tests {
                 }
                 prop_assert_eq!(next, rows.end.max(rows.start));
             }
-            prop_assert_eq!(deal(morsels.clone(), partitions).concat(), morsels);
+            prop_assert_eq!(deal(morsels.clone(), partitions, Morsel::len).concat(), morsels);
         }
 
         #[test]

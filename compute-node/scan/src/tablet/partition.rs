@@ -1,4 +1,5 @@
-//! What one output partition of a scan does: takes morsel after morsel, and makes batches of fitting size of their rows.
+//! What one output partition of a scan does: takes one piece of work after the other, and makes batches of fitting size
+//! of their rows.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::execution::Execution;
 use crate::metrics;
 use crate::segment::ReadMetrics;
 
-/// Batches of a morsel.
+/// Batches of a piece of work.
 pub(super) type Batches = BoxStream<'static, Result<RecordBatch>>;
 
 /// What an output partition is doing.
@@ -55,11 +56,10 @@ impl Partition {
                 continue;
             }
             let planned = self.execution.planned().await?;
-            let morsel = planned.take(self.partition);
-            match morsel {
+            match planned.take(self.partition) {
                 None => return Ok(None),
-                Some(morsel) => {
-                    let batches = self.execution.read(&morsel, &self.reads).await?;
+                Some(work) => {
+                    let batches = self.execution.read(&work, &self.reads, self.batch_size).await?;
                     self.current = Some(gather(self.execution.source(), batches, self.batch_size));
                 }
             }

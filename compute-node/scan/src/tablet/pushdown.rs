@@ -16,13 +16,15 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{DynamicFilterTracking, split_conjunction};
-use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
+use datafusion::physical_expr_common::physical_expr::{is_volatile, snapshot_physical_expr};
 use tarn_proto::TableSchema;
 use tarn_proto::segment::{field_name, storage_schema, storage_type};
 use vortex::expr::Expression;
 use vortex_datafusion::convert::ExpressionConverter;
 
+use super::older::{Comparable, SegmentColumns};
 use crate::context::ScanContext;
 
 /// Whether `filter` changes while the query runs: the keys that a join has seen, the threshold of a top-k.
@@ -32,16 +34,22 @@ pub(crate) fn is_dynamic(filter: &Arc<dyn PhysicalExpr>) -> bool {
 
 /// Whether the scan evaluates `filter` exactly. A filter that changes while the query runs is never exact.
 pub(crate) fn is_exact(context: &ScanContext, schema: &TableSchema, filter: &Arc<dyn PhysicalExpr>) -> bool {
-    !is_dynamic(filter) && native(context, schema, filter, |_| true).is_some()
+    !is_dynamic(filter) && native(context, schema, filter, &SegmentColumns::today(schema)).is_some()
 }
 
-/// `filter` for Vortex, over a segment that has the columns `present` says it has; a column that it lacks is NULL.
-/// `None` if Vortex cannot evaluate it, or not as DataFusion does.
+/// Whether `filter`, over the table's columns, looks at columns of the key only: rows of one key pass it all or not at all.
+pub(crate) fn is_over_keys(schema: &TableSchema, filter: &Arc<dyn PhysicalExpr>) -> bool {
+    let is_key = |column: &Column| schema.columns.get(column.index()).is_some_and(|c| schema.keys.contains(&c.id));
+    !is_volatile(filter) && collect_columns(filter).iter().all(is_key)
+}
+
+/// `filter` for Vortex, over a segment that holds the table's columns as `held` says. `None` if Vortex cannot evaluate it
+/// there, or not as DataFusion does.
 pub(crate) fn native(
     context: &ScanContext,
     schema: &TableSchema,
     filter: &Arc<dyn PhysicalExpr>,
-    present: impl Fn(&str) -> bool,
+    held: &SegmentColumns,
 ) -> Option<Expression> {
     let arrow = schema.to_arrow();
     if !same_meaning(filter, &arrow) {
@@ -49,12 +57,14 @@ pub(crate) fn native(
     }
     let stored = map_columns(filter.clone(), |column| {
         let declared = schema.columns.get(column.index())?;
-        let name = field_name(declared.id);
-        Some(if present(&name) {
-            Arc::new(Column::new(&name, column.index()))
-        } else {
-            Arc::new(Literal::new(ScalarValue::try_new_null(&storage_type(&declared.data_type.to_arrow())).ok()?))
-        })
+        match held.comparable(schema, column.index()) {
+            Comparable::Field => Some(Arc::new(Column::new(&field_name(declared.id), column.index()))),
+            Comparable::Null => {
+                let null = ScalarValue::try_new_null(&storage_type(&declared.data_type.to_arrow()));
+                Some(Arc::new(Literal::new(null.ok()?)))
+            }
+            Comparable::No => None,
+        }
     })?;
     let stored = times_as_integers(stored)?;
     context.converter().try_convert(&stored, &storage_schema(&schema.columns)).ok().flatten()
@@ -71,12 +81,12 @@ pub(crate) fn current(
     context: &ScanContext,
     schema: &TableSchema,
     filter: &Arc<dyn PhysicalExpr>,
-    present: impl Fn(&str) -> bool,
+    held: &SegmentColumns,
 ) -> Result<Current> {
     let snapshot = snapshot_physical_expr(filter.clone())?;
     let mut current = Current { native: Vec::new(), others: Vec::new() };
     for conjunct in split_conjunction(&snapshot) {
-        match native(context, schema, conjunct, &present) {
+        match native(context, schema, conjunct, held) {
             _ if conjunct.is::<Literal>() => {}
             Some(native) => current.native.push(native),
             None => current.others.push(conjunct.clone()),

@@ -23,7 +23,7 @@ use tarn_proto::TableSchema;
 use url::Url;
 
 use super::execution::Execution;
-use super::{Pruned, TabletRead, TabletScan, pushdown};
+use super::{Preaggregation, Pruned, TabletRead, TabletScan, pushdown};
 use crate::context::ScanContext;
 
 /// Rows that are worth another output partition.
@@ -42,6 +42,8 @@ pub struct TabletSource {
     pub(crate) filters: Vec<Arc<dyn PhysicalExpr>>,
     pub(crate) limit: Option<usize>,
     pub(crate) exact_rows: bool,
+    /// Of no meaning where no rows are merged.
+    pub(crate) preaggregation: Preaggregation,
     pub(crate) pruned: Pruned,
     /// The worker that should run this, because it has the tablets in its cache. Not sent over the wire.
     pub(crate) home: Option<Url>,
@@ -62,6 +64,7 @@ impl TabletSource {
             filters: spec.filters,
             limit: spec.limit,
             exact_rows: spec.exact_rows,
+            preaggregation: Preaggregation::Off("None aggregate function".into()),
             pruned: spec.pruned,
             home: None,
             output,
@@ -86,6 +89,27 @@ impl TabletSource {
     /// `database.table`.
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// The table's schema.
+    pub fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// Positions of the columns that are returned.
+    pub fn projection(&self) -> &[usize] {
+        &self.projection
+    }
+
+    /// Filters over the table's columns that are evaluated here.
+    pub fn filters(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.filters
+    }
+
+    /// The same scan, which merges rows of equal keys or leaves that to the operators above. Only for tables that merge
+    /// on read; [`Preaggregation::On`] only if these operators give the same answer for merged and for unmerged rows.
+    pub fn with_preaggregation(&self, preaggregation: Preaggregation) -> Arc<dyn ExecutionPlan> {
+        Self { preaggregation, ..self.clone() }.into_plan()
     }
 
     /// The same scan of other tablets, with other output partitions and its own metrics.
@@ -149,9 +173,13 @@ impl DataSource for TabletSource {
             let before = if index > 0 { " AND " } else { "predicate=" };
             write!(f, "{}{before}{filter}", if index > 0 { "" } else { separator })?;
         }
-        match self.limit {
-            Some(limit) => write!(f, "{separator}limit={limit}"),
-            None => Ok(()),
+        if let Some(limit) = self.limit {
+            write!(f, "{separator}limit={limit}")?;
+        }
+        match &self.preaggregation {
+            _ if !self.schema.model.merges_on_read() => Ok(()),
+            Preaggregation::On => write!(f, "{separator}PREAGGREGATION: ON"),
+            Preaggregation::Off(reason) => write!(f, "{separator}PREAGGREGATION: OFF. Reason: {reason}"),
         }
     }
 
@@ -244,7 +272,10 @@ impl DataSource for TabletSource {
             })
             .ok_or_else(|| DataFusionError::Internal("a filter names a column that the scan lacks".to_owned()))?;
             let exact = pushdown::is_exact(&self.context, &self.schema, &over_table);
-            if exact || pushdown::is_dynamic(&over_table) {
+            // What changes while rows are merged must leave out all rows of a key or none.
+            let only_saves_work = pushdown::is_dynamic(&over_table)
+                && (!self.schema.model.merges_on_read() || pushdown::is_over_keys(&self.schema, &over_table));
+            if exact || only_saves_work {
                 source.filters.push(over_table);
             }
             results.push(if exact { PushedDown::Yes } else { PushedDown::No });

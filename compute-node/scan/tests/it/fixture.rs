@@ -235,10 +235,22 @@ async fn segment_bytes(session: &VortexSession, stored: RecordBatch) -> Bytes {
 
 impl FakeStore {
     pub async fn add(&self, tablet: u64, rowset: u64, number: u32, batch: &RecordBatch, deleted: &[u32]) {
+        self.write(&schema(), tablet, rowset, number, batch, deleted).await;
+    }
+
+    /// Adds a segment of a table. The rows are sorted.
+    pub async fn write(
+        &self,
+        schema: &TableSchema,
+        tablet: u64,
+        rowset: u64,
+        number: u32,
+        batch: &RecordBatch,
+        deleted: &[u32],
+    ) {
         let session = VortexSession::default().with_tokio();
-        let schema = schema();
         let stored = to_storage(&schema.columns, &storage_schema(&schema.columns), batch).unwrap();
-        let index = encode_index(&ShortKey::of(&schema), stored.columns(), stored.num_rows(), |row| row);
+        let index = encode_index(&ShortKey::of(schema), stored.columns(), stored.num_rows(), |row| row);
         let bytes = segment_bytes(&session, stored).await;
         let mut delete_vector = Vec::new();
         if !deleted.is_empty() {
@@ -262,9 +274,12 @@ impl FakeStore {
         });
         match manifest.rowsets.iter_mut().find(|r| r.id == rowset) {
             Some(rowset) => rowset.segments.push(segment),
-            None => {
-                manifest.rowsets.push(Rowset { id: rowset, version: 2, schema_version: 1, segments: vec![segment] })
-            }
+            None => manifest.rowsets.push(Rowset {
+                id: rowset,
+                version: 2,
+                schema_version: schema.version.get(),
+                segments: vec![segment],
+            }),
         }
     }
 }

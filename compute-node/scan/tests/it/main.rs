@@ -8,4 +8,6 @@ mod distribute;
 mod files;
 mod filters;
 mod fixture;
+mod merged;
+mod older;
 mod reads;

@@ -63,7 +63,14 @@ impl ReplicatedCatalog {
     fn grown(operation: &Operation, response: &Response) -> Option<TableId> {
         match (operation, response) {
             (Operation::CreateTable { .. }, Response::Table(table)) => Some(*table),
-            (Operation::AddPartitions { table, .. } | Operation::TruncateTable { table, .. }, _) => Some(*table),
+            (
+                Operation::AddPartitions { table, .. }
+                | Operation::AddTemporaryPartitions { table, .. }
+                | Operation::MaintainPartitions { table, .. }
+                | Operation::PrepareOverwrite { table, .. }
+                | Operation::TruncateTable { table, .. },
+                _,
+            ) => Some(*table),
             _ => None,
         }
     }

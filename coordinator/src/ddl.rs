@@ -4,31 +4,41 @@
 //!  database     CREATE, DROP, ALTER DATABASE .. RENAME
 //!  create       CREATE TABLE to a table specification: names, keys, sort key
 //!  columns      its columns, defaults
+//!  model        what the table model asks of keys, columns, buckets and sort key
 //!  distribution its buckets
 //!  properties   PROPERTIES (..)
 //!  partitioning PARTITION BY
 //!  ranges       range partitions: VALUES LESS THAN, VALUES [..), START .. END .. EVERY
+//!  lists        list partitions: VALUES IN
+//!  lifetime     properties that say how long partitions live
+//!  set_properties  ALTER TABLE SET (..)
 //!  every        steps from START to END, and their partitions' names
 //!  literal      a constant's text to a value of a type
 //!  names        what names may be
 //!  table        CREATE TABLE, LIKE, DROP, TRUNCATE, RENAME
-//!  partition    ALTER TABLE ADD, DROP and RENAME PARTITION
+//!  partition    ALTER TABLE ADD, DROP, RENAME and REPLACE PARTITION, temporary ones too
+//!  alter        ALTER TABLE of columns and comment, SWAP WITH
 //!  from_query   CREATE TABLE AS SELECT, and tables for bulk ingest
 //!  view         CREATE and DROP VIEW
 //! ```
 
+mod alter;
 mod columns;
 mod create;
 mod database;
 mod distribution;
 mod every;
 mod from_query;
+pub mod lifetime;
+mod lists;
 mod literal;
+mod model;
 mod names;
 mod partition;
 mod partitioning;
 mod properties;
 mod ranges;
+mod set_properties;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,8 +46,11 @@ mod view;
 
 pub use from_query::{create_table_as_select, declared_type, hidden_for, ingest};
 pub use literal::text as literal_text;
-pub use partition::existing as existing_partition;
+pub use model::kind_of as model_kind;
+pub use partition::{existing as existing_partition, existing_temporary as existing_temporary_partition};
 pub use table::partition_specs;
+#[cfg(test)]
+pub use tests::{spec_of, table_of};
 
 use tarn_sql::Statement;
 
@@ -58,11 +71,16 @@ pub async fn run(context: &SessionContext, statement: Statement) -> Result<(), E
         Statement::DropTable { if_exists, name, .. } => table::drop(context, if_exists, &name).await,
         Statement::TruncateTable { name, partitions } => table::truncate(context, &name, &partitions).await,
         Statement::RenameTable { name, to } => table::rename(context, &name, &to).await,
-        Statement::AddPartitions { table, partitions, properties } => {
-            partition::add(context, &table, &partitions, &properties).await
+        Statement::AddPartitions { table, temporary, partitions, properties } => {
+            partition::add(context, &table, temporary, &partitions, &properties).await
         }
         Statement::DropPartitions(drop) => partition::drop(context, &drop).await,
+        Statement::ReplacePartitions(replace) => partition::replace(context, &replace).await,
+        Statement::SetProperties { table, properties } => set_properties::set(context, &table, &properties).await,
         Statement::RenamePartition { table, name, to } => partition::rename(context, &table, &name, &to).await,
+        Statement::AlterTable { table, alterations } => alter::alter(context, &table, &alterations).await,
+        Statement::SwapTables { table, other } => alter::swap(context, &table, &other).await,
+        Statement::CancelAlterTable { table } => alter::cancel(context, &table),
         Statement::CreateView(create) => view::create(context, &create).await,
         Statement::DropView { if_exists, name } => view::drop(context, if_exists, &name).await,
         other => Err(Error::Internal(format!("not a change of the catalog: {other:?}"))),

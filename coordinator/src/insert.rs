@@ -1,11 +1,17 @@
 //! Loads: `INSERT` and bulk ingest, each one transaction under a label.
 //!
 //! ```text
+//!  target    which partitions, and whether their rows are replaced
 //!  columns   source columns to the table's: by position or name, defaults, DEFAULT in VALUES
+//!  increments numbers for AUTO_INCREMENT columns
+//!  filler    values for what is not read of a deleted row
 //!  here      label ──► plan ──► one writer per stream of rows: coerce, route, send ──► commit ──► visible
 //! ```
 
 mod columns;
+mod filler;
+mod increments;
+mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,11 +31,10 @@ use tarn_proto::{ErrorKind, task};
 use tarn_sql::Insert;
 use tokio::task::JoinSet;
 
-pub(crate) use columns::source_query;
+pub(crate) use columns::{Columns, default_expr, is_default, source_query};
 
 use crate::query::{planner_error, planning, run_error};
 use crate::session::SessionContext;
-use columns::Columns;
 
 /// Longest wait for a committed load to be visible.
 const VISIBLE_WAIT: Duration = Duration::from_secs(60);
@@ -82,7 +87,7 @@ enum Started {
 
 async fn written(context: &SessionContext, insert: &Insert, parameters: Option<&RecordBatch>) -> Result<Started> {
     let table = context.table(&insert.table)?;
-    columns::check(insert)?;
+    let mut target = target::lower(&table, insert, context.variables.dynamic_overwrite())?;
     let query = source_query(&table, insert)?;
     let label = insert.label.as_ref().map(|l| l.text.clone());
     let load = match begin(context, &table, label).await? {
@@ -95,7 +100,13 @@ async fn written(context: &SessionContext, insert: &Insert, parameters: Option<&
         written = async {
             let plan = context.shared.planner.plan(&query, planning(context), parameters).await.map_err(planner_error)?;
             let columns = Columns::by_position(&table, insert, &plan.schema())?;
+            if let Some(replacing) = &mut target.replacing
+                && plan.reads(table.id)
+            {
+                replacing.read = Some(table.clone());
+            }
             context.process.enter("loading");
+            load.sink().aim(target).await.map_err(load_error)?;
             match write_plan(context, load.sink(), &columns, &plan).await {
                 Err(WriteError::Row(error)) => Err(place_in_file(context, &query, &columns, &plan, error).await),
                 Err(WriteError::Other(error)) => Err(error),
@@ -127,7 +138,8 @@ pub async fn ingest(
     finish(context, load, written).await
 }
 
-async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -> Result<Begun> {
+/// Takes a label, or makes one.
+pub(crate) async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -> Result<Begun> {
     let left = context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let request = Request {
         database: table.database,
@@ -142,7 +154,7 @@ async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -
 }
 
 /// Commits what was written, or gives the load up.
-async fn finish(
+pub(crate) async fn finish(
     context: &SessionContext,
     load: Box<Load>,
     written: Result<()>,
@@ -162,7 +174,8 @@ async fn finish(
     }
 }
 
-fn affected(outcome: tarn_ingest::Outcome) -> Outcome {
+/// What the client is told.
+pub(crate) fn affected(outcome: tarn_ingest::Outcome) -> Outcome {
     let tarn_ingest::Outcome { txn, label, status, rows, repeated } = outcome;
     let told = if repeated { ", 'repeated':'true'" } else { "" };
     Outcome::Affected {
@@ -173,7 +186,7 @@ fn affected(outcome: tarn_ingest::Outcome) -> Outcome {
 }
 
 /// Why rows could not be written.
-enum WriteError {
+pub(crate) enum WriteError {
     /// One row is wrong.
     Row(coerce::RowError),
     Other(EngineError),
@@ -199,7 +212,7 @@ fn load_error(error: tarn_ingest::Error) -> EngineError {
 }
 
 /// Runs the plan, each of its partitions as a task that writes what it returns.
-async fn write_plan(
+pub(crate) async fn write_plan(
     context: &SessionContext,
     sink: &Arc<TabletSink>,
     columns: &Columns,
@@ -237,16 +250,19 @@ async fn write_stream(
     while let Some(batch) = rows.next().await {
         let batch = batch?;
         let first = next.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-        let coerced = coerce_batch(columns, &batch, first)?;
+        let mut arranged = columns.arrange(&batch)?;
+        if let Some((table, column)) = columns.auto_increment() {
+            arranged = increments::fill(context, table, arranged, column).await?;
+        }
+        let coerced = coerce_arranged(columns, &arranged, first)?;
         sink.write(&mut router, &coerced, first).await.map_err(load_error)?;
         context.process.progress(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
     }
     Ok(())
 }
 
-fn coerce_batch(columns: &Columns, batch: &RecordBatch, first: u64) -> std::result::Result<RecordBatch, WriteError> {
-    let arranged = columns.arrange(batch)?;
-    coerce(&arranged, columns.schema(), first).map_err(|error| match error {
+fn coerce_arranged(columns: &Columns, batch: &RecordBatch, first: u64) -> std::result::Result<RecordBatch, WriteError> {
+    coerce(batch, columns.schema(), first).map_err(|error| match error {
         coerce::Error::Row(error) => WriteError::Row(error),
         other => WriteError::Other(EngineError { kind: ErrorKind::Invalid, message: other.to_string() }),
     })
@@ -282,7 +298,12 @@ async fn first_refused(
 ) -> Option<coerce::RowError> {
     let mut first = 1;
     while let Some(Ok(batch)) = rows.next().await {
-        if let Err(WriteError::Row(error)) = coerce_batch(columns, &batch, first) {
+        let mut arranged = columns.arrange(&batch).ok()?;
+        if let Some((_, column)) = columns.auto_increment() {
+            // Any numbers will do.
+            arranged = increments::filled(&arranged, column, 1).ok()?;
+        }
+        if let Err(WriteError::Row(error)) = coerce_arranged(columns, &arranged, first) {
             return Some(error);
         }
         first += batch.num_rows() as u64;

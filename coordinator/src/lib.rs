@@ -5,7 +5,8 @@
 //!  clients ── Flight SQL ─────────► engine ─► session ─┬─► ddl     statements that change the catalog
 //!                                                      ├─► show    statements that show what there is
 //!                                                      ├─► query   planned, run on compute nodes
-//!                                                      └─► insert  loads
+//!                                                      ├─► insert  loads
+//!                                                      └─► modify  DELETE and UPDATE
 //!  nodes ── Register, Heartbeat ──► services::coordinator ──► Members (who lives, how loaded: in memory)
 //!  operators ── AdminService ─────► services::admin ────────► CatalogRaft (what there is: replicated)
 //!                                                                  │ leadership
@@ -21,6 +22,7 @@ mod engine;
 mod error;
 mod insert;
 mod members;
+mod modify;
 mod processes;
 mod progress;
 mod query;

@@ -20,6 +20,7 @@ use tarn_scan::{CacheConfig, Failure, ScanContext, WorkerSet};
 use tarn_sql::{Statement, ast};
 use tracing::{Span, warn};
 
+use crate::modify::{self, Lowered, Modification};
 use crate::session::SessionContext;
 use crate::{Config, Error};
 
@@ -132,7 +133,8 @@ async fn first_rows(
                     warn!(%node, attempt, "compute node lost before the first row; the query runs again without it");
                     planning.without.push(node);
                 }
-                None if tarn_planner::is_superseded(&error) => {}
+                // What the snapshot named is not there any more; what is there now has taken its place.
+                None if tarn_planner::is_superseded(&error) => planning.catalog = context.refreshed().catalog,
                 None => return Err(run_error(error)),
             },
             Some(Err(error)) => return Err(run_error(error)),
@@ -147,7 +149,7 @@ fn relabel(batch: &RecordBatch, schema: &SchemaRef) -> std::result::Result<Recor
     Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)?)
 }
 
-/// Plans a query or an `INSERT` without running it.
+/// Plans a query, or what an `INSERT`, `UPDATE` or `DELETE` reads, without running it.
 pub async fn prepare(context: &SessionContext, statement: &Statement) -> Result<Prepared> {
     let planner = &context.shared.planner;
     match statement {
@@ -166,11 +168,22 @@ pub async fn prepare(context: &SessionContext, statement: &Statement) -> Result<
             let inner = Box::pin(prepare(context, statement)).await?;
             Ok(Prepared { schema: explain_schema(), parameters: inner.parameters, returns_rows: true })
         }
-        _ => Err(EngineError { kind: ErrorKind::Invalid, message: "EXPLAIN takes a query or an INSERT".to_owned() }),
+        other => {
+            let modification = Modification::of(other).ok_or_else(not_explained)?;
+            let found = modify::lower(context, modification)?.query;
+            let prepared = planner.prepare(&found, planning(context)).await.map_err(planner_error)?;
+            let schema = Arc::new(Schema::empty());
+            Ok(Prepared { schema, parameters: prepared.parameters, returns_rows: false })
+        }
     }
 }
 
-/// Explains a query or an `INSERT`. With `analyze` a query is run, its rows are counted and dropped.
+fn not_explained() -> EngineError {
+    let message = "EXPLAIN takes a query, INSERT, UPDATE or DELETE".to_owned();
+    EngineError { kind: ErrorKind::Invalid, message }
+}
+
+/// Explains a query, or what an `INSERT`, `UPDATE` or `DELETE` reads. With `analyze` a query is run, its rows are counted and dropped.
 pub async fn explain(
     context: &SessionContext,
     analyze: bool,
@@ -189,9 +202,14 @@ pub async fn explain(
             let message = "EXPLAIN ANALYZE would load the rows: explain the INSERT, or analyze its SELECT".to_owned();
             return Err(EngineError { kind: ErrorKind::Invalid, message });
         }
-        _ => {
-            let message = "EXPLAIN takes a query or an INSERT".to_owned();
-            return Err(EngineError { kind: ErrorKind::Invalid, message });
+        other => {
+            let modification = Modification::of(other).ok_or_else(not_explained)?;
+            if analyze {
+                let message = "EXPLAIN ANALYZE would change the rows: leave ANALYZE out".to_owned();
+                return Err(EngineError { kind: ErrorKind::Invalid, message });
+            }
+            let Lowered { table, query, effect, .. } = modify::lower(context, modification)?;
+            (query, Some(format!("TabletSink: table={}, {effect}, one transaction", table.name)))
         }
     };
     let mut planning = planning(context);

@@ -1,5 +1,6 @@
 //! What the leader does without being asked: idempotent loops that bring the cluster to what the catalog says.
 
+pub mod partitions;
 pub mod tablets;
 pub mod transactions;
 
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tarn_ingest::{CatalogClient, Publisher};
+use tarn_planner::Planner;
 use tarn_raft::{CatalogRaft, Leadership};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,8 @@ use crate::{Members, ReplicatedCatalog};
 
 /// Time between two rounds when nothing wakes the loops.
 const EVERY: Duration = Duration::from_secs(1);
-/// Rounds between two looks for rows that storage nodes should have forgotten: they only take space.
+/// Rounds between two looks for what may wait: rows that storage nodes should have forgotten only take space, and
+/// conditions that say which partitions live change with the hour at most.
 const SWEEP_ROUNDS: u64 = 30;
 
 /// Runs the leader's loops whenever this coordinator leads, until `cancel`.
@@ -25,6 +28,7 @@ pub async fn while_leading(
     raft: CatalogRaft,
     catalog: ReplicatedCatalog,
     members: Arc<RwLock<Members>>,
+    planner: Arc<Planner>,
     label_retention: Duration,
     cancel: CancellationToken,
 ) {
@@ -36,7 +40,7 @@ pub async fn while_leading(
         info!("leading: reconcilers start");
         let term = cancel.child_token();
         let publisher = Publisher::new(Arc::new(catalog.clone()), catalog.stores().clone());
-        let rounds = rounds(&catalog, &members, label_retention, term.clone());
+        let rounds = rounds(&catalog, &members, &planner, label_retention, term.clone());
         let lost = async {
             let _ = cancel.run_until_cancelled(leads(&mut leadership, false)).await;
             term.cancel();
@@ -54,6 +58,7 @@ async fn leads(leadership: &mut watch::Receiver<Leadership>, wanted: bool) -> bo
 async fn rounds(
     catalog: &ReplicatedCatalog,
     members: &RwLock<Members>,
+    planner: &Arc<Planner>,
     label_retention: Duration,
     cancel: CancellationToken,
 ) {
@@ -61,6 +66,7 @@ async fn rounds(
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut number = 0u64;
+    let mut dropped = tablets::Dropped::default();
     while cancel.run_until_cancelled(tick.tick()).await.is_some() {
         number += 1;
         let round = async {
@@ -68,10 +74,11 @@ async fn rounds(
             if let Err(error) = tablets::create_missing(&now, catalog.stores(), None).await {
                 warn!(%error, "tablets are missing on a storage node");
             }
-            tablets::drop_superfluous(catalog).await;
+            tablets::drop_superfluous(catalog, &mut dropped).await;
             transactions::end_orphans(catalog, members, started).await;
             transactions::expire(catalog, label_retention).await;
             transactions::drop_abandoned(catalog).await;
+            partitions::follow_all(catalog, planner, number.is_multiple_of(SWEEP_ROUNDS)).await;
             if number.is_multiple_of(SWEEP_ROUNDS) {
                 transactions::forget_aborted(catalog).await;
             }

@@ -107,6 +107,7 @@ impl Coordinator {
                 raft.clone(),
                 catalog.clone(),
                 members.clone(),
+                shared.planner.clone(),
                 Duration::from_secs(config.label_retention_secs),
                 cancel.clone(),
             ),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  state      ClientSession: current database, variables, the connection
-//!  dispatch   each kind of statement to what does it: ddl, show, query, insert
+//!  dispatch   each kind of statement to what does it: ddl, show, query, insert, modify
 //!  context    SessionContext: everything one statement sees, pinned when it begins
 //!  variables  known variables with their defaults and types
 //!  set        USE and SET

@@ -8,14 +8,16 @@
 //!  tables      TABLES
 //!  columns     COLUMNS, DESC, DESC FILES
 //!  create      CREATE TABLE, CREATE VIEW: the statement again
-//!  partitions  PARTITIONS
+//!  partitions  PARTITIONS, TEMPORARY PARTITIONS
 //!  tablets     TABLETS
+//!  alterations ALTER TABLE COLUMN
 //!  nodes       COORDINATORS, COMPUTE NODES, STORAGE NODES
 //!  processes   PROCESSLIST
 //!  variables   VARIABLES
 //!  format      sizes and times
 //! ```
 
+mod alterations;
 mod columns;
 mod create;
 mod databases;
@@ -66,6 +68,7 @@ fn header(statement: &Statement, database: Option<&str>) -> Option<Vec<String>> 
         Statement::ShowCreateView { .. } => create::VIEW,
         Statement::ShowPartitions { .. } => partitions::HEADER,
         Statement::ShowTablets { .. } => tablets::HEADER,
+        Statement::ShowAlterTable(_) => alterations::HEADER,
         Statement::ShowCoordinators => nodes::COORDINATORS,
         Statement::ShowComputeNodes => nodes::COMPUTE_NODES,
         Statement::ShowStorageNodes => nodes::STORAGE_NODES,
@@ -95,8 +98,11 @@ pub async fn run(context: &SessionContext, statement: Statement) -> Result<Recor
         Statement::DescribeFiles { properties } => columns::files(context, &mut rows, &properties).await?,
         Statement::ShowCreateTable { table } => create::table(context, &mut rows, &table)?,
         Statement::ShowCreateView { view } => create::view(context, &mut rows, &view)?,
-        Statement::ShowPartitions { table } => partitions::partitions(context, &mut rows, &table)?,
+        Statement::ShowPartitions { temporary, table } => {
+            partitions::partitions(context, &mut rows, temporary, &table)?;
+        }
         Statement::ShowTablets { table, partitions } => tablets::tablets(context, &mut rows, &table, &partitions)?,
+        Statement::ShowAlterTable(show) => alterations::alterations(context, &mut rows, &show)?,
         Statement::ShowCoordinators => nodes::coordinators(context, &mut rows),
         Statement::ShowComputeNodes => nodes::compute_nodes(context, &mut rows),
         Statement::ShowStorageNodes => nodes::storage_nodes(context, &mut rows),

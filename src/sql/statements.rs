@@ -20,6 +20,8 @@ pub fn returns_rows(sql: &str) -> bool {
         Ok(statement) => !matches!(
             statement,
             S::Insert(_)
+                | S::Delete(_)
+                | S::Update(_)
                 | S::CreateDatabase { .. }
                 | S::DropDatabase { .. }
                 | S::RenameDatabase { .. }
@@ -31,7 +33,12 @@ pub fn returns_rows(sql: &str) -> bool {
                 | S::RenameTable { .. }
                 | S::AddPartitions { .. }
                 | S::DropPartitions(_)
+                | S::ReplacePartitions(_)
+                | S::SetProperties { .. }
                 | S::RenamePartition { .. }
+                | S::AlterTable { .. }
+                | S::SwapTables { .. }
+                | S::CancelAlterTable { .. }
                 | S::CreateView(_)
                 | S::DropView { .. }
                 | S::Use { .. }
@@ -51,6 +58,8 @@ mod tests {
         assert!(returns_rows("show tables"));
         assert!(returns_rows("selec 1"));
         assert!(!returns_rows("insert into t select 1"));
+        assert!(!returns_rows("delete from t where true"));
+        assert!(!returns_rows("with a as (select 1) update t set b = 1 where true"));
         assert!(!returns_rows("create database d"));
     }
 

@@ -1,9 +1,15 @@
 //! What may be asked of the catalog, and what it answers. This is the content of the Raft log.
 
+mod alteration;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tarn_proto::{ColumnId, DatabaseId, NodeId, PartitionId, TableId, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::{
+    ColumnId, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableSchema, TabletId, TxnId, Version,
+};
+
+pub use alteration::{Alteration, NewColumn, Place};
 
 use crate::Error;
 use crate::model::{Bounds, ColumnInfo, Distribution, Partitioning, Role, TabletWrite, TransactionState};
@@ -150,6 +156,58 @@ pub enum Operation {
         name: String,
         new_name: String,
     },
+    /// Answers `Partitions`. Queries do not read them, loads write them by name. Refused when a partition or temporary
+    /// partition has one of the names, or a temporary one shares keys.
+    AddTemporaryPartitions {
+        table: TableId,
+        partitions: Vec<PartitionSpec>,
+        placement: Placement,
+    },
+    DropTemporaryPartition {
+        table: TableId,
+        name: String,
+        if_exists: bool,
+    },
+    /// Drops partitions, and makes temporary ones partitions, at once. With `strict_range` both must hold the same keys.
+    /// As many as there were keep their names in order, unless `temporary_names`; else the temporary ones keep theirs.
+    ReplacePartitions {
+        table: TableId,
+        partitions: Vec<String>,
+        temporary: Vec<String>,
+        strict_range: bool,
+        temporary_names: bool,
+    },
+    /// Drops partitions by their ids, if they are there, and makes others unless their names or keys are taken. Answers
+    /// `Partitions`: the new ones. Without `buckets` they have the table's.
+    MaintainPartitions {
+        table: TableId,
+        add: Vec<PartitionSpec>,
+        drop: Vec<PartitionId>,
+        buckets: Option<u32>,
+        placement: Placement,
+    },
+    /// Sets properties that a table may change, names in lower case; an empty value removes one.
+    SetTableProperties {
+        table: TableId,
+        properties: BTreeMap<String, String>,
+    },
+    /// Changes columns, in order and all or none. Refused unless the schema is the one that the changes were computed
+    /// from.
+    AlterTable {
+        table: TableId,
+        schema_version: SchemaVersion,
+        alterations: Vec<Alteration>,
+    },
+    /// Answers `Increments`: so many numbers, from the first on, that the table's AUTO_INCREMENT column gives nobody else.
+    TakeIncrements {
+        table: TableId,
+        count: u64,
+    },
+    /// Gives two tables of a database each other's name.
+    SwapTables {
+        one: TableId,
+        other: TableId,
+    },
     /// Answers `Table`.
     CreateView {
         database: DatabaseId,
@@ -173,7 +231,19 @@ pub enum Operation {
         owner: (NodeId, String),
         timeout_ms: u64,
     },
-    /// Takes the next version of every partition written. Idempotent. Answers `Committed`.
+    /// Makes an open transaction replace partitions instead of adding to them: each gets a hidden one with its bounds and
+    /// buckets for the transaction to write, which takes its place in the step that makes the transaction visible, and
+    /// goes when that is aborted. With the version that the rows are computed from, if they are. With `whole`, those that
+    /// are gone are left out, and none may be added before the commit. Idempotent. Answers `Partitions`: the hidden ones.
+    PrepareOverwrite {
+        txn: TxnId,
+        table: TableId,
+        whole: bool,
+        partitions: BTreeMap<PartitionId, Option<Version>>,
+        placement: Placement,
+    },
+    /// Takes the next version of every partition written. Refused for partitions that are dropped, or that a committed
+    /// transaction overwrites. Idempotent. Answers `Committed`.
     CommitTransaction {
         txn: TxnId,
         writes: Vec<TabletWrite>,
@@ -217,6 +287,9 @@ pub enum Response {
     },
     Committed {
         versions: BTreeMap<PartitionId, Version>,
+    },
+    Increments {
+        first: i64,
     },
     /// The catalog is unchanged.
     Refused(Error),

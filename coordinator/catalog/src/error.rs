@@ -43,6 +43,39 @@ pub enum Error {
     TabletGone { txn: TxnId },
     #[error("invalid request: {0}")]
     Invalid(String),
+    #[error("column `{column}` of table `{table}` does not exist")]
+    UnknownColumn { table: String, column: String },
+    #[error("table `{table}` was altered meanwhile: repeat the statement")]
+    SchemaChanged { table: String },
+    #[error("{0}")]
+    Alter(String),
+    #[error("temporary partition `{partition}` of table `{table}` does not exist")]
+    UnknownTemporaryPartition { table: String, partition: String },
+    #[error(
+        "partitions ({partitions}) and temporary partitions ({temporary}) of table `{table}` do not hold the same keys: \
+         give them the same bounds, or set \"strict_range\" = \"false\""
+    )]
+    BoundsDiffer { table: String, partitions: String, temporary: String },
+    #[error(
+        "a partition of table `{table}` was dropped, truncated or replaced while transaction {txn} was overwriting it: \
+         repeat the statement"
+    )]
+    OverwrittenPartitionGone { table: String, txn: TxnId },
+    #[error(
+        "partition `{partition}` of table `{table}` has been overwritten by transaction {by} while transaction {txn} was \
+         writing to it: repeat the statement"
+    )]
+    PartitionOverwritten { table: String, partition: String, txn: TxnId, by: TxnId },
+    #[error(
+        "partition `{partition}` of table `{table}` was loaded while transaction {txn}, which reads it, was overwriting \
+         it: repeat the statement"
+    )]
+    ReadPartitionLoaded { table: String, partition: String, txn: TxnId },
+    #[error(
+        "partition `{partition}` was added to table `{table}` while transaction {txn} was overwriting the whole table: \
+         repeat the statement"
+    )]
+    PartitionAddedMeanwhile { table: String, partition: String, txn: TxnId },
     #[error(
         "transaction {txn} takes {version} of partition {partition}, which is at {visible}: the one before comes first"
     )]
@@ -58,18 +91,26 @@ impl Error {
             | Self::TableGone(_)
             | Self::UnknownView(_)
             | Self::UnknownPartition { .. }
+            | Self::UnknownTemporaryPartition { .. }
+            | Self::UnknownColumn { .. }
             | Self::UnknownNode(_)
             | Self::UnknownTransaction(_) => ErrorKind::NotFound,
             Self::DatabaseExists(_) | Self::RelationExists(_) | Self::PartitionExists { .. } => {
                 ErrorKind::AlreadyExists
             }
-            Self::NoStorageNode | Self::NotNextVersion { .. } => ErrorKind::Unavailable,
+            Self::NoStorageNode | Self::NotNextVersion { .. } | Self::SchemaChanged { .. } => ErrorKind::Unavailable,
             Self::IsView(_)
             | Self::IsTable(_)
             | Self::PartitionOverlap { .. }
             | Self::NodeHoldsTablets { .. }
             | Self::TransactionState { .. }
             | Self::TabletGone { .. }
+            | Self::BoundsDiffer { .. }
+            | Self::OverwrittenPartitionGone { .. }
+            | Self::PartitionOverwritten { .. }
+            | Self::ReadPartitionLoaded { .. }
+            | Self::PartitionAddedMeanwhile { .. }
+            | Self::Alter(_)
             | Self::Invalid(_) => ErrorKind::Invalid,
         }
     }

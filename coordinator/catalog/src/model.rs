@@ -1,5 +1,6 @@
 //! What the catalog holds.
 
+mod history;
 mod node;
 mod partition;
 mod table;
@@ -12,10 +13,11 @@ use imbl::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TabletId, TxnId};
 
+pub use history::{SchemaChange, SchemaHistory};
 pub use node::{Node, Role};
 pub use partition::{Bounds, Partition, Tablet};
 pub use table::{ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, View};
-pub use transaction::{GENERATED_LABEL, TabletWrite, Transaction, TransactionState};
+pub use transaction::{GENERATED_LABEL, Overwrite, Replacement, TabletWrite, Transaction, TransactionState};
 pub use value::Value;
 
 use crate::command::{RequestId, Response};
@@ -100,4 +102,7 @@ pub struct Catalog {
     pub requests: OrdMap<RequestId, Response>,
     /// Keys of `requests`, oldest first.
     pub request_order: Vector<RequestId>,
+    /// Next value of the AUTO_INCREMENT columns that have given one.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub increments: OrdMap<TableId, i64>,
 }

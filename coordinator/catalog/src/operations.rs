@@ -5,11 +5,18 @@
 //!  database     CreateDatabase, DropDatabase, RenameDatabase
 //!  table        CreateTable, DropTable, RenameTable, ReplaceTable, TruncateTable
 //!  table_spec   what a table to be created must satisfy
+//!  table_model  what its model asks of its schema, partitions and buckets
+//!  increment    TakeIncrements
 //!  partition    AddPartitions, DropPartition, RenamePartition
+//!  temporary    AddTemporaryPartitions, DropTemporaryPartition, ReplacePartitions
 //!  bounds       which partitions overlap
 //!  tablets      dealing tablets to storage nodes, and dropping them
 //!  view         CreateView, DropView
 //!  transaction  BeginTransaction to MakeVisible, AbortTransaction, ExpireTransactions
+//!  overwrite    PrepareOverwrite, and its part in the others
+//!  lifetime     MaintainPartitions
+//!  properties   SetTableProperties
+//!  schema       AlterTable, SwapTables
 //! ```
 //!
 //! An operation works on a copy of the catalog, which is O(1), and the copy takes the catalog's place only if the
@@ -18,10 +25,17 @@
 mod bounds;
 mod cluster;
 mod database;
+mod increment;
+mod lifetime;
+mod overwrite;
 mod partition;
+mod properties;
+mod schema;
 mod table;
+mod table_model;
 mod table_spec;
 mod tablets;
+mod temporary;
 mod transaction;
 mod view;
 
@@ -94,10 +108,31 @@ impl Catalog {
             }
             Operation::DropPartition { table, name, if_exists } => self.drop_partition(*table, name, *if_exists),
             Operation::RenamePartition { table, name, new_name } => self.rename_partition(*table, name, new_name),
+            Operation::AddTemporaryPartitions { table, partitions, placement } => {
+                self.add_temporary_partitions(*table, partitions, placement, now_ms)
+            }
+            Operation::DropTemporaryPartition { table, name, if_exists } => {
+                self.drop_temporary_partition(*table, name, *if_exists)
+            }
+            Operation::ReplacePartitions { table, partitions, temporary, strict_range, temporary_names } => {
+                self.replace_partitions(*table, partitions, temporary, *strict_range, *temporary_names)
+            }
+            Operation::MaintainPartitions { table, add, drop, buckets, placement } => {
+                self.maintain_partitions(*table, add, drop, *buckets, placement, now_ms)
+            }
+            Operation::SetTableProperties { table, properties } => self.set_table_properties(*table, properties),
+            Operation::AlterTable { table, schema_version, alterations } => {
+                self.alter_table(*table, *schema_version, alterations, now_ms)
+            }
+            Operation::TakeIncrements { table, count } => self.take_increments(*table, *count),
+            Operation::SwapTables { one, other } => self.swap_tables(*one, *other),
             Operation::CreateView { .. } => self.create_view(operation),
             Operation::DropView { database, name, if_exists } => self.drop_view(*database, name, *if_exists),
             Operation::BeginTransaction { database, label, table, owner, timeout_ms } => {
                 self.begin_transaction(*database, label, *table, owner, *timeout_ms, now_ms)
+            }
+            Operation::PrepareOverwrite { txn, table, whole, partitions, placement } => {
+                self.prepare_overwrite(*txn, *table, *whole, partitions, placement, now_ms)
             }
             Operation::CommitTransaction { txn, writes } => self.commit_transaction(*txn, writes, now_ms),
             Operation::MakeVisible { txn } => self.make_visible(*txn, now_ms),

@@ -55,7 +55,7 @@ impl Catalog {
     /// A tablet and where it belongs, unless it has been dropped.
     pub fn tablet(&self, id: TabletId) -> Option<(TabletOwner, &Tablet)> {
         let owner = *self.tablets.get(&id)?;
-        let partition = self.table_by_id(owner.table)?.partitions.get(&owner.partition)?;
+        let partition = self.table_by_id(owner.table)?.partition_by_id(owner.partition)?;
         Some((owner, partition.tablets.get(owner.bucket as usize)?))
     }
 

@@ -1,11 +1,12 @@
 //! Source columns to declared columns, strictly: a value that does not fit fails the load and is named.
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
 use arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options, take};
-use arrow::datatypes::DataType as ArrowType;
+use arrow::datatypes::{DataType as ArrowType, Int8Type};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tarn_proto::{Column, DataType, TableSchema};
+use tarn_proto::schema::{OP, OP_DELETE, OP_UPSERT};
+use tarn_proto::{Column, ColumnId, DataType, TableSchema};
 
 use misfit::{Misfit, misfit, shortened};
 
@@ -52,20 +53,53 @@ pub enum Error {
     Arrow(#[from] ArrowError),
 }
 
-/// Coerces `batch`, whose columns are `schema`'s in order, to the declared types.
+/// Coerces `batch`, whose columns are `schema`'s in order, to the declared types. Behind them [`OP`] may stand, which is
+/// coerced too.
 ///
 /// `first_row` is the number of the batch's first row in its source, from 1, for errors. Fails at the first row that has
 /// NULL in a NOT NULL column, text longer than declared or that is not the JSON it should be, or a value out of the
 /// type's range; inside lists, maps and structs, too. JSON is kept as it was written.
 pub fn coerce(batch: &RecordBatch, schema: &TableSchema, first_row: u64) -> Result<RecordBatch, Error> {
-    let columns = schema
+    let mut columns = schema
         .columns
         .iter()
         .zip(batch.columns())
         .map(|(column, array)| coerce_column(array, column, first_row))
         .collect::<Result<Vec<_>, _>>()?;
+    let arrow = match batch.columns().get(schema.columns.len()) {
+        None => schema.to_arrow(),
+        Some(op) => {
+            columns.push(coerce_op(op, first_row)?);
+            schema.to_arrow_with_op()
+        }
+    };
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema.to_arrow(), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(arrow, columns, &options)?)
+}
+
+/// Coerces what becomes of each row's key.
+fn coerce_op(array: &ArrayRef, first_row: u64) -> Result<ArrayRef, Error> {
+    let name = OP.to_owned();
+    let op = Column {
+        id: ColumnId(0),
+        name: name.clone(),
+        data_type: DataType::TinyInt,
+        nullable: false,
+        aggregation: None,
+        initial: None,
+    };
+    let coerced = coerce_column(array, &op, first_row)?;
+    let ops = coerced.as_primitive::<Int8Type>().values();
+    match ops.iter().position(|op| ![OP_UPSERT, OP_DELETE].contains(op)) {
+        None => Ok(coerced),
+        Some(row) => Err(Error::Row(RowError {
+            file: None,
+            row: first_row + row as u64,
+            column: name,
+            value: format!("`{}`", ops[row]),
+            problem: format!("is no operation: {OP_UPSERT} upserts the row, {OP_DELETE} deletes it"),
+        })),
+    }
 }
 
 fn coerce_column(array: &ArrayRef, column: &Column, first_row: u64) -> Result<ArrayRef, Error> {

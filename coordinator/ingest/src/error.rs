@@ -41,7 +41,7 @@ pub enum Error {
     #[error("{0}")]
     Row(#[from] crate::coerce::RowError),
     /// No partition takes a row.
-    #[error("no partition of table `{table}` takes row {row}, whose partition key is ({key}): add a partition for it")]
+    #[error("no partition of table `{table}` takes row {row}, whose partition key is ({key}): add one by {remedy}")]
     NoPartition {
         /// The table.
         table: String,
@@ -49,6 +49,29 @@ pub enum Error {
         row: u64,
         /// The row's key.
         key: String,
+        /// The statement that adds it.
+        remedy: String,
+    },
+    /// A row belongs to none of the partitions that the statement names.
+    #[error(
+        "row {row}, whose partition key is ({key}), belongs to none of the partitions ({partitions}) of table `{table}` \
+         that the statement loads"
+    )]
+    OutsidePartitions {
+        /// The table.
+        table: String,
+        /// The row in the load, from 1.
+        row: u64,
+        /// The row's key.
+        key: String,
+        /// The partitions.
+        partitions: String,
+    },
+    /// A partition went away between routing rows to it and sending them.
+    #[error("a partition of table `{table}` was dropped or replaced while it was being loaded: repeat the load")]
+    PartitionGone {
+        /// The table.
+        table: String,
     },
     /// One load would create too many partitions.
     #[error(
@@ -96,7 +119,11 @@ impl Error {
         match self {
             Self::Catalog(e) => e.kind,
             Self::Store { source, .. } => source.kind,
-            Self::Row(_) | Self::NoPartition { .. } | Self::TooManyPartitions { .. } => ErrorKind::Invalid,
+            Self::Row(_)
+            | Self::NoPartition { .. }
+            | Self::OutsidePartitions { .. }
+            | Self::PartitionGone { .. }
+            | Self::TooManyPartitions { .. } => ErrorKind::Invalid,
             Self::Source(_, kind) => *kind,
             Self::TableGone(_) => ErrorKind::NotFound,
             Self::UnknownNode(_) | Self::Arrow(_) | Self::UnexpectedAnswer(_) => ErrorKind::Internal,

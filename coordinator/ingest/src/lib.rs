@@ -18,9 +18,11 @@ pub mod partition_key;
 pub mod publisher;
 pub mod route;
 pub mod sink;
+pub mod target;
 
 pub use catalog::CatalogClient;
 pub use error::Error;
 pub use load::{Load, Outcome};
 pub use publisher::Publisher;
 pub use sink::TabletSink;
+pub use target::{Replacing, Target};

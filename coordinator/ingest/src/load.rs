@@ -146,8 +146,12 @@ impl Load {
     /// Commits what was written and waits up to `wait` for it to be visible; what is not by then is `COMMITTED`, and will
     /// be. After an error nothing of the load is or will be visible, except [`Error::Unclear`], when nobody can tell.
     pub async fn commit(self: Box<Self>, wait: Duration) -> Result<Outcome, Error> {
-        let (rows, writes) = match self.sink.finish().await {
-            Ok(finished) => finished,
+        let written = match self.sink.finish().await {
+            Ok(written) => self.sink.complete().await.map(|()| written),
+            Err(error) => Err(error),
+        };
+        let (rows, writes) = match written {
+            Ok(written) => written,
             Err(error) => {
                 self.abort(&tarn_proto::error::chain(&error)).await;
                 return Err(error);

@@ -21,7 +21,7 @@ pub fn key_columns(partitioning: &Partitioning, schema: &TableSchema, batch: &Re
     };
     match partitioning {
         Partitioning::None => Vec::new(),
-        Partitioning::Range(columns) => columns.iter().map(|id| column(*id)).collect(),
+        Partitioning::Range(columns) | Partitioning::List(columns) => columns.iter().map(|id| column(*id)).collect(),
         Partitioning::Expression(exprs) => exprs
             .iter()
             .map(|expr| match expr {

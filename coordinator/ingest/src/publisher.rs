@@ -76,7 +76,7 @@ fn is_ready(catalog: &Catalog, txn: &Transaction) -> bool {
     let TransactionState::Committed { versions, .. } = &txn.state else { return false };
     let Some(Relation::Table(table)) = catalog.relations.get(&txn.table) else { return true };
     versions.iter().all(|(id, version)| {
-        table.partitions.get(id).is_none_or(|partition| partition.visible_version.next() == *version)
+        table.partition_by_id(*id).is_none_or(|partition| partition.visible_version.next() == *version)
     })
 }
 
@@ -87,7 +87,7 @@ pub fn publish_plan(catalog: &Catalog, txn: &Transaction) -> BTreeMap<NodeId, Ve
     let Some(Relation::Table(table)) = catalog.relations.get(&txn.table) else { return plan };
     let written: HashSet<_> = writes.iter().map(|w| w.tablet).collect();
     for (id, version) in versions {
-        let Some(partition) = table.partitions.get(id) else { continue };
+        let Some(partition) = table.partition_by_id(*id) else { continue };
         for tablet in &partition.tablets {
             let publish =
                 PublishTablet { tablet: tablet.id, version: *version, has_rowset: written.contains(&tablet.id) };

@@ -1,16 +1,16 @@
 //! Rows to tablets: partition by key, bucket by hash.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::row::{RowConverter, SortField};
 use tarn_catalog::model::value::Value;
-use tarn_catalog::{Bounds, Partition, PartitionExpr, Partitioning, Table};
+use tarn_catalog::{Bounds, Overwrite, Partition, PartitionExpr, Partitioning, Table};
 use tarn_proto::bucket::{bucket_of, hash_rows};
 use tarn_proto::time::{DAY_MICROS, TimeUnit, days_from_civil};
-use tarn_proto::{DataType, TabletId};
+use tarn_proto::{DataType, PartitionId, TabletId};
 
 use crate::Error;
 use crate::partition_key::{key_columns, value_at};
@@ -29,13 +29,35 @@ pub enum Routing {
     Done(Routed),
     /// These partitions must be created first (expression partitioning); then the batch is routed again.
     Missing(Vec<Bounds>),
+    /// These partitions must get a replacement first, which the rows are for; then the batch is routed again.
+    Unprepared(Vec<PartitionId>),
+}
+
+/// The partitions that a load's rows may go to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All that queries read. The load creates those that it misses, where rows choose them by expression.
+    #[default]
+    All,
+    /// These alone. Others' rows are refused.
+    Only(BTreeSet<PartitionId>),
+}
+
+/// A partition whose rows a load takes.
+struct Place {
+    /// Whose bounds decide.
+    partition: Arc<Partition>,
+    /// Which is written: the partition itself, or what takes its place. `None` if that has to be prepared yet.
+    written: Option<Arc<Partition>>,
 }
 
 /// Routes batches of one load. Keep one per producing task: it remembers where keys went.
 pub struct RowRouter {
     table: Arc<Table>,
-    partitions: Vec<Arc<Partition>>,
-    /// Index into `partitions` by encoded partition key.
+    reach: Reach,
+    /// Where the partitions are within `reach`, and what is written.
+    places: Vec<Place>,
+    /// Index into `places` by encoded partition key.
     memo: HashMap<Box<[u8]>, usize>,
     key_types: Vec<DataType>,
     bucket_columns: Vec<usize>,
@@ -47,17 +69,22 @@ pub struct RowRouter {
 impl RowRouter {
     /// A router over the table's partitions as they are now.
     pub fn new(table: Arc<Table>) -> Self {
+        Self::within(table, Reach::All, None)
+    }
+
+    /// A router over partitions of the table as they are now. With `overwrite`, rows go to what it puts in their place.
+    pub fn within(table: Arc<Table>, reach: Reach, overwrite: Option<&Overwrite>) -> Self {
         let position = |id| table.schema.index_of(id).expect("key columns are columns of the table");
         let type_of = |id| table.schema.columns[position(id)].data_type.clone();
         let key_types = match &table.partitioning {
             Partitioning::None => Vec::new(),
-            Partitioning::Range(columns) => columns.iter().map(|c| type_of(*c)).collect(),
+            Partitioning::Range(columns) | Partitioning::List(columns) => columns.iter().map(|c| type_of(*c)).collect(),
             Partitioning::Expression(exprs) => exprs.iter().map(|e| type_of(e.column())).collect(),
         };
         let bucket_columns: Vec<usize> = table.distribution.columns.iter().map(|c| position(*c)).collect();
         let bucket_types = bucket_columns.iter().map(|i| table.schema.columns[*i].data_type.clone()).collect();
-        let partitions = table.partitions.values().cloned().collect();
-        Self { table, partitions, memo: HashMap::new(), key_types, bucket_columns, bucket_types, next_bucket: 0 }
+        let places = places(&table, &reach, overwrite);
+        Self { table, reach, places, memo: HashMap::new(), key_types, bucket_columns, bucket_types, next_bucket: 0 }
     }
 
     /// The same router, whose turns over the buckets of a table without bucket columns begin elsewhere: many small loads
@@ -68,9 +95,9 @@ impl RowRouter {
         self
     }
 
-    /// Continues with a newer state of the same table, which has more partitions.
-    pub fn refresh(&mut self, table: Arc<Table>) {
-        self.partitions = table.partitions.values().cloned().collect();
+    /// Continues with a newer state of the same table and overwrite, which have more partitions.
+    pub fn refresh(&mut self, table: Arc<Table>, overwrite: Option<&Overwrite>) {
+        self.places = places(&table, &self.reach, overwrite);
         self.table = table;
         self.memo.clear();
     }
@@ -86,6 +113,13 @@ impl RowRouter {
             Ok(partitions) => partitions,
             Err(missing) => return Ok(Routing::Missing(missing)),
         };
+        if self.places.iter().any(|place| place.written.is_none()) {
+            let places = partitions.distinct().into_iter().map(|place| &self.places[place]);
+            let unprepared: Vec<_> = places.filter(|p| p.written.is_none()).map(|p| p.partition.id).collect();
+            if !unprepared.is_empty() {
+                return Ok(Routing::Unprepared(unprepared));
+            }
+        }
         let hashes = self.hashes(batch)?;
 
         // A slot for each (partition, bucket) that occurs, in order of appearance.
@@ -93,7 +127,8 @@ impl RowRouter {
         let mut indices: Vec<(TabletId, Vec<u32>)> = Vec::new();
         for (row, hash) in hashes.into_iter().enumerate() {
             let partition = partitions.at(row);
-            let tablets = &self.partitions[partition].tablets;
+            let Some(written) = &self.places[partition].written else { continue };
+            let tablets = &written.tablets;
             let bucket = bucket_of(hash, tablets.len() as u32);
             let slot = *slots.entry((partition, bucket)).or_insert_with(|| {
                 indices.push((tablets[bucket as usize].id, Vec::new()));
@@ -119,7 +154,7 @@ impl RowRouter {
     ) -> Result<Result<RowPartitions, Vec<Bounds>>, Error> {
         let keys = key_columns(&self.table.partitioning, &self.table.schema, batch);
         if keys.is_empty() {
-            return match self.partitions.is_empty() {
+            return match self.places.is_empty() {
                 true => Err(self.no_partition(first_row, &[])),
                 false => Ok(Ok(RowPartitions::All(0))),
             };
@@ -139,7 +174,7 @@ impl RowRouter {
                 continue;
             }
             let key = self.key_at(&keys, row);
-            match self.partitions.iter().position(|p| p.bounds.contains(&key)) {
+            match self.places.iter().position(|place| place.partition.bounds.contains(&key)) {
                 Some(partition) => {
                     if self.memo.len() >= MEMO_KEYS {
                         self.memo.clear();
@@ -147,7 +182,7 @@ impl RowRouter {
                     self.memo.insert(bytes.as_ref().into(), partition);
                     found.push(partition);
                 }
-                None => match new_bounds(&self.table.partitioning, &key, &self.key_types) {
+                None => match self.new_bounds(&key) {
                     Some(bounds) if missing.contains(&bounds) => {}
                     Some(bounds) => missing.push(bounds),
                     None => return Err(self.no_partition(first_row + row as u64, &key)),
@@ -161,9 +196,33 @@ impl RowRouter {
         keys.iter().zip(&self.key_types).map(|(array, t)| value_at(array, t, row)).collect()
     }
 
+    /// Bounds of the partition that the load may create for a key.
+    fn new_bounds(&self, key: &[Value]) -> Option<Bounds> {
+        match self.reach {
+            Reach::All => new_bounds(&self.table.partitioning, key, &self.key_types),
+            Reach::Only(_) => None,
+        }
+    }
+
     fn no_partition(&self, row: u64, key: &[Value]) -> Error {
-        let key = key.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
-        Error::NoPartition { table: self.table.name.clone(), row, key }
+        let (table, name) = (self.table.name.clone(), partition_key_text(key));
+        match &self.reach {
+            Reach::Only(ids) if ids.len() > self.places.len() => Error::PartitionGone { table },
+            Reach::Only(_) => {
+                let partitions: Vec<&str> = self.places.iter().map(|p| p.partition.name.as_str()).collect();
+                Error::OutsidePartitions { table, row, key: name, partitions: partitions.join(", ") }
+            }
+            Reach::All => {
+                let remedy = match &self.table.partitioning {
+                    Partitioning::List(columns) => {
+                        let value = if columns.len() == 1 { name.clone() } else { format!("({name})") };
+                        format!("ALTER TABLE `{table}` ADD PARTITION <name> VALUES IN ({value})")
+                    }
+                    _ => format!("ALTER TABLE `{table}` ADD PARTITION"),
+                };
+                Error::NoPartition { table, row, key: name, remedy }
+            }
+        }
     }
 
     fn hashes(&mut self, batch: &RecordBatch) -> Result<Vec<u64>, Error> {
@@ -177,6 +236,27 @@ impl RowRouter {
     }
 }
 
+/// Where rows within `reach` are taken, in order of the partitions' ids.
+fn places(table: &Table, reach: &Reach, overwrite: Option<&Overwrite>) -> Vec<Place> {
+    let within: Vec<&Arc<Partition>> = match reach {
+        Reach::All => table.partitions.values().collect(),
+        Reach::Only(ids) => ids.iter().filter_map(|id| table.partition_by_id(*id)).collect(),
+    };
+    let written = |partition: &Arc<Partition>| match overwrite {
+        None => Some(partition.clone()),
+        Some(overwrite) => {
+            let replacement = overwrite.replacements.get(&partition.id)?;
+            table.shadows.get(&replacement.with).cloned()
+        }
+    };
+    within.into_iter().map(|partition| Place { written: written(partition), partition: partition.clone() }).collect()
+}
+
+/// A row's partition key as SQL has it: `"beijing", 3`.
+fn partition_key_text(key: &[Value]) -> String {
+    key.iter().map(Value::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Where the rows of a batch go, as indexes of partitions.
 enum RowPartitions {
     All(usize),
@@ -188,6 +268,14 @@ impl RowPartitions {
         match self {
             Self::All(partition) => *partition,
             Self::Each(partitions) => partitions[row],
+        }
+    }
+
+    /// Those that some row goes to.
+    fn distinct(&self) -> BTreeSet<usize> {
+        match self {
+            Self::All(partition) => BTreeSet::from([*partition]),
+            Self::Each(partitions) => partitions.iter().copied().collect(),
         }
     }
 }
@@ -234,7 +322,7 @@ pub fn partition_name(partitioning: &Partitioning, bounds: &Bounds, taken: impl 
             PartitionExpr::DateTrunc(unit, _) | PartitionExpr::TimeSlice(_, unit, _) => Some(*unit),
             PartitionExpr::Column(_) => None,
         },
-        Partitioning::None | Partitioning::Range(_) => None,
+        Partitioning::None | Partitioning::Range(_) | Partitioning::List(_) => None,
     };
     let parts: Vec<String> = key.iter().enumerate().map(|(i, value)| name_part(value, unit(i))).collect();
     let name = format!("p{}", parts.join("_"));

@@ -6,15 +6,15 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use tarn_catalog::command::PartitionSpec;
-use tarn_catalog::{Bounds, Catalog, Operation, Relation, Table, TabletWrite};
+use tarn_catalog::{Bounds, Catalog, Operation, Overwrite, Relation, Table, TabletWrite};
 use tarn_proto::storage::{RowsetWriter, StoreError, StorePool};
 use tarn_proto::wire::RowsetSummary;
-use tarn_proto::{ErrorKind, NodeId, RowsetId, TableId, TableSchema, TabletId, TxnId};
+use tarn_proto::{ErrorKind, NodeId, PartitionId, RowsetId, TableId, TableSchema, TabletId, TxnId, Version};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::route::{Routing, RowRouter, partition_name};
-use crate::{CatalogClient, Error};
+use crate::route::{Reach, Routing, RowRouter, partition_name};
+use crate::{CatalogClient, Error, Target};
 
 /// Partitions that one load may create (StarRocks' `auto_partition_max_creation_number_per_load`).
 pub const MAX_CREATED_PARTITIONS: usize = 4096;
@@ -22,9 +22,9 @@ pub const MAX_CREATED_PARTITIONS: usize = 4096;
 /// Batches waiting for one storage node: overlaps routing with writing, and bounds memory to a few batches a node.
 const NODE_QUEUE: usize = 8;
 
-/// Times that a batch is routed anew after partitions were created for it. One is enough unless somebody drops them
-/// meanwhile.
-const ROUTE_ATTEMPTS: usize = 3;
+/// Times that a batch is routed anew after partitions were created for it, or prepared to be replaced. One of each is
+/// enough unless somebody drops them meanwhile.
+const ROUTE_ATTEMPTS: usize = 5;
 
 /// One transaction's way to its tablets. Tasks that produce rows share it, each with its own [`RowRouter`].
 pub struct TabletSink {
@@ -34,6 +34,8 @@ pub struct TabletSink {
     /// What the rows look like: the table's schema when the load was planned.
     schema: TableSchema,
     txn: TxnId,
+    /// Set before the first router is made, unless rows are added to whatever partition they belong to.
+    target: OnceLock<Target>,
     /// Differs for each attempt, so that a node drops what an earlier attempt left.
     load_id: String,
     /// Opened when the first row for the node arrives.
@@ -88,6 +90,7 @@ impl TabletSink {
             table,
             schema,
             txn,
+            target: OnceLock::new(),
             load_id: uuid::Uuid::new_v4().to_string(),
             writers: Mutex::default(),
             written: parking_lot::Mutex::default(),
@@ -102,7 +105,22 @@ impl TabletSink {
     /// A router for one producer, over the table as it is now.
     pub fn router(&self) -> Result<RowRouter, Error> {
         let turn = self.txn.get().wrapping_add(self.routers.fetch_add(1, Ordering::Relaxed));
-        Ok(RowRouter::new(self.current_table(&self.catalog.catalog())?).beginning_at(turn))
+        let catalog = self.catalog.catalog();
+        let (table, overwrite) = (self.current_table(&catalog)?, self.overwrite(&catalog));
+        Ok(RowRouter::within(table, self.target().reach, overwrite.as_ref()).beginning_at(turn))
+    }
+
+    /// Says where rows go and what they replace, before the first router is made, and prepares the partitions that are
+    /// replaced in any case. A second call changes nothing.
+    pub async fn aim(&self, target: Target) -> Result<(), Error> {
+        let _ = self.target.set(target);
+        self.prepare_reach().await
+    }
+
+    /// What has to be done when all rows are written and before they are committed: partitions that were added to a table
+    /// that is replaced as a whole are replaced, too.
+    pub async fn complete(&self) -> Result<(), Error> {
+        self.prepare_reach().await
     }
 
     /// Sends a batch of the schema's columns in declared types to its tablets, creating partitions where the table's
@@ -117,10 +135,13 @@ impl TabletSink {
                     self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
                     return Ok(());
                 }
-                Routing::Missing(bounds) => router.refresh(self.create_partitions(bounds).await?),
+                Routing::Missing(bounds) => self.create_partitions(bounds).await?,
+                Routing::Unprepared(partitions) => self.prepare(partitions.into_iter().collect()).await?,
             }
+            let catalog = self.catalog.catalog();
+            router.refresh(self.current_table(&catalog)?, self.overwrite(&catalog).as_ref());
         }
-        Err(Error::UnexpectedAnswer("AddPartitions"))
+        Err(Error::PartitionGone { table: self.current_table(&self.catalog.catalog())?.name.clone() })
     }
 
     /// Waits until every row is durable and returns what was written, rows in all first.
@@ -170,20 +191,67 @@ impl TabletSink {
         match catalog.relations.get(&self.table) {
             Some(Relation::Table(table)) if table.schema.version == self.schema.version => Ok(table.clone()),
             // Columns that rows are routed by are neither dropped nor change their values.
-            Some(Relation::Table(table)) => {
-                Ok(Arc::new(Table { schema: self.schema.clone(), ..Table::clone(table) }))
-            }
+            Some(Relation::Table(table)) => Ok(Arc::new(Table { schema: self.schema.clone(), ..Table::clone(table) })),
             _ => Err(Error::TableGone(self.table)),
         }
     }
 
-    async fn create_partitions(&self, mut bounds: Vec<Bounds>) -> Result<Arc<Table>, Error> {
+    fn target(&self) -> Target {
+        self.target.get().cloned().unwrap_or_default()
+    }
+
+    /// What the transaction replaces so far; `None` if it only adds.
+    fn overwrite(&self, catalog: &Catalog) -> Option<Overwrite> {
+        self.target().replacing?;
+        Some(catalog.transactions.get(&self.txn).and_then(|txn| txn.overwrite.clone()).unwrap_or_default())
+    }
+
+    /// Prepares every partition that is replaced whether it gets rows or not.
+    async fn prepare_reach(&self) -> Result<(), Error> {
+        let target = self.target();
+        if target.replacing.is_none_or(|replacing| replacing.dynamic) {
+            return Ok(());
+        }
+        self.prepare(match target.reach {
+            Reach::All => self.current_table(&self.catalog.catalog())?.partitions.keys().copied().collect(),
+            Reach::Only(partitions) => partitions,
+        })
+        .await
+    }
+
+    /// Gives partitions what will take their place.
+    async fn prepare(&self, mut partitions: BTreeSet<PartitionId>) -> Result<(), Error> {
+        let Target { reach, replacing: Some(replacing) } = self.target() else { return Ok(()) };
+        // One producer at a time, as those that miss the same ones need them once.
+        let _alone = self.created.lock().await;
+        let overwrite = self.overwrite(&self.catalog.catalog()).unwrap_or_default();
+        partitions.retain(|id| !overwrite.replacements.contains_key(id));
+        let whole = !replacing.dynamic && reach == Reach::All;
+        if partitions.is_empty() && (overwrite.whole || !whole) {
+            return Ok(());
+        }
+        let read = |id: PartitionId| {
+            let read = replacing.read.as_ref()?;
+            Some(read.partition_by_id(id).map_or(Version::FIRST, |partition| partition.visible_version))
+        };
+        let operation = Operation::PrepareOverwrite {
+            txn: self.txn,
+            table: self.table,
+            whole,
+            partitions: partitions.into_iter().map(|id| (id, read(id))).collect(),
+            placement: self.catalog.placement(),
+        };
+        self.catalog.propose(operation).await?;
+        Ok(())
+    }
+
+    async fn create_partitions(&self, mut bounds: Vec<Bounds>) -> Result<(), Error> {
         let mut created = self.created.lock().await;
         let table = self.current_table(&self.catalog.catalog())?;
         // Another producer, or another load, may have been faster.
         bounds.retain(|bounds| !table.partitions.values().any(|p| p.bounds == *bounds));
         if bounds.is_empty() {
-            return Ok(table);
+            return Ok(());
         }
         *created += bounds.len();
         if *created > MAX_CREATED_PARTITIONS {
@@ -205,13 +273,14 @@ impl TabletSink {
             placement: self.catalog.placement(),
         };
         self.catalog.propose(operation).await?;
-        self.current_table(&self.catalog.catalog())
+        Ok(())
     }
 
     async fn send(&self, tablet: TabletId, rows: RecordBatch) -> Result<(), Error> {
         let catalog = self.catalog.catalog();
         let table = self.current_table(&catalog)?;
-        let node = replica_of(&catalog, &table, tablet).ok_or(Error::TableGone(self.table))?;
+        let node =
+            replica_of(&catalog, &table, tablet).ok_or_else(|| Error::PartitionGone { table: table.name.clone() })?;
         let queue = self.writer(&catalog, &table, node).await?;
         if queue.send(ToNode::Rows(tablet, rows)).await.is_ok() {
             return Ok(());
@@ -279,6 +348,6 @@ async fn joined(mut task: Drain, table: String) -> Result<Vec<RowsetSummary>, Er
 /// The node that writes a tablet.
 fn replica_of(catalog: &Catalog, table: &Table, tablet: TabletId) -> Option<NodeId> {
     let owner = catalog.tablets.get(&tablet)?;
-    let partition = table.partitions.get(&owner.partition)?;
+    let partition = table.partition_by_id(owner.partition)?;
     partition.tablets.get(owner.bucket as usize)?.replicas.first().copied()
 }

@@ -120,7 +120,7 @@ pub fn kind(error: &DataFusionError) -> ErrorKind {
 pub fn is_superseded(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::External(cause) => {
-            matches!(cause.downcast_ref(), Some(tarn_scan::Error::Superseded { .. }))
+            matches!(cause.downcast_ref(), Some(tarn_scan::Error::Superseded { .. } | tarn_scan::Error::Dropped { .. }))
         }
         _ => false,
     }

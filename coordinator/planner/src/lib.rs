@@ -19,7 +19,9 @@ mod labels;
 mod not_in;
 mod operators;
 mod planner;
+mod preaggregation;
 mod prune;
+mod reads;
 mod references;
 mod relations;
 mod same_names;
@@ -30,4 +32,5 @@ mod tablets;
 
 pub use error::{Error, Result, is_superseded, kind};
 pub use planner::{CATALOG, Planner, PlannerConfig, Prepared, QueryContext, QueryPlan};
+pub use reads::Reach;
 pub use scalar::scalar_of;

@@ -14,6 +14,7 @@ use crate::distributed;
 use crate::give_way::GiveWay;
 use crate::operators::Arithmetic;
 use crate::planner::PlannerConfig;
+use crate::preaggregation::Preaggregate;
 use crate::same_names::guard;
 
 /// Sessions without a query's tables and settings.
@@ -50,6 +51,7 @@ impl Templates {
             .with_expr_planners(planners)
             .with_physical_optimizer_rules(rules)
             .with_physical_optimizer_rule(Arc::new(GiveWay))
+            .with_physical_optimizer_rule(Arc::new(Preaggregate))
             .with_statistics_registry(cardinality::registry());
         let plain = with_functions(plain)?;
         let spread = with_functions(distributed::prepare(SessionStateBuilder::new_from_existing(plain.clone())))?;

@@ -11,7 +11,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction};
 use datafusion::physical_plan::ExecutionPlan;
 use tarn_catalog::Table;
-use tarn_proto::TableModel;
+use tarn_proto::{TableId, TableModel};
 use tarn_scan::{Pruned, TabletRead, TabletScan, scan};
 
 use crate::error::Error;
@@ -41,6 +41,11 @@ impl TabletTable {
         Self { planning, schema: table.schema.to_arrow(), table, name }
     }
 
+    /// The table's id.
+    pub(crate) fn id(&self) -> TableId {
+        self.table.id
+    }
+
     /// The tablets that may hold rows for which the filters hold.
     fn tablets(&self, state: &dyn Session, filters: &[Expr]) -> Result<(Vec<TabletRead>, Pruned)> {
         let mut pruner = None;
@@ -60,8 +65,10 @@ impl TabletTable {
             pruned.partitions += 1;
             let buckets = partition.tablets.len() as u32;
             for (tablet, bucket) in partition.tablets.iter().zip(0u32..) {
-                // A tablet without rows at this version is not worth a question to its node.
-                if tablet.rows == 0 || pruner.as_ref().is_some_and(|p| !p.keeps_bucket(bucket, buckets)) {
+                // A tablet that nothing was loaded to is not worth a question to its node. Rows alone would not tell:
+                // where rows of equal keys become one, they are an estimate.
+                let is_empty = tablet.rows == 0 && tablet.bytes == 0;
+                if is_empty || pruner.as_ref().is_some_and(|p| !p.keeps_bucket(bucket, buckets)) {
                     continue;
                 }
                 let node = tablet.replicas.iter().find_map(|id| catalog.nodes.get(id)).ok_or_else(|| {

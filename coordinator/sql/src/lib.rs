@@ -15,15 +15,19 @@
 //!  dialect    TarnDialect: which tokens and expressions there are, casts to our types, lambdas
 //!  parser     one file per family of statements
 //!  statement  what statements say; `table` for CREATE TABLE and its parts
+//!  modify     what DELETE and UPDATE say
+//!  alteration what ALTER TABLE says of columns
 //!  types      type names to `tarn_proto::DataType`
 //!  files      arguments of the FILES() table function
 //!  split      statements of an interactive shell's buffer
 //! ```
 
+mod alteration;
 mod dialect;
 mod error;
 mod files;
 mod keywords;
+mod modify;
 mod name;
 mod parser;
 mod split;
@@ -33,15 +37,18 @@ mod table;
 mod tests;
 mod types;
 
+pub use alteration::{Alteration, ColumnPlace, ShowAlterTable};
 pub use dialect::TarnDialect;
 pub use error::ParseError;
 pub use files::{FILES, files_properties};
 pub use keywords::keywords;
+pub use modify::{Assignment, Delete, Update};
 pub use name::{Ident, Literal, ObjectName, Position, quote_ident, quote_string};
 pub use parser::{parse, parse_one};
 pub use split::{Split, split, split_complete};
 pub use statement::{
-    CreateTableAsSelect, CreateView, DropPartitions, Insert, Scope, SetValue, SetVariable, Statement, ViewColumn,
+    CreateTableAsSelect, CreateView, DropPartitions, Insert, ReplacePartitions, Scope, SetValue, SetVariable,
+    Statement, ViewColumn,
 };
 pub use table::{
     Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Index, IntervalUnit, ListPartition, Model, ModelKind,

@@ -1,8 +1,10 @@
 //! Text to statements: the tokens, what the parsers of all statements share, and which parser a statement goes to.
 
 mod alter;
+mod alter_columns;
 mod create;
 mod insert;
+mod modify;
 mod partition;
 mod query;
 mod session;
@@ -79,20 +81,22 @@ impl<'a> StatementParser<'a> {
             return if self.peek() == &Token::LParen { self.query_statement() } else { self.unknown_statement() };
         };
         match word.to_ascii_uppercase().as_str() {
+            "WITH" | "DELETE" | "UPDATE" if self.is_modification() => self.modification(),
             "SELECT" | "WITH" | "VALUES" => self.query_statement(),
             "EXPLAIN" => self.explain(),
             "INSERT" => self.insert(),
             "CREATE" => self.create(),
             "DROP" => self.drop_object(),
             "ALTER" => self.alter(),
+            "CANCEL" => self.cancel(),
             "TRUNCATE" => self.truncate(),
             "USE" => self.use_database(),
             "SET" => self.set(),
             "SHOW" => self.show(),
             "DESC" | "DESCRIBE" => self.describe(),
             "KILL" => self.kill(),
-            word @ ("DELETE" | "UPDATE" | "MERGE" | "GRANT" | "REVOKE" | "REFRESH" | "SUBMIT" | "BEGIN" | "COMMIT"
-            | "ROLLBACK" | "ANALYZE" | "EXPORT" | "LOAD" | "CANCEL") => {
+            word @ ("MERGE" | "GRANT" | "REVOKE" | "REFRESH" | "SUBMIT" | "BEGIN" | "COMMIT" | "ROLLBACK"
+            | "ANALYZE" | "EXPORT" | "LOAD") => {
                 let message = format!("{word} is not available yet");
                 Err(ParseError::new(self.at(), message))
             }
@@ -101,7 +105,7 @@ impl<'a> StatementParser<'a> {
     }
 
     fn unknown_statement<T>(&self) -> Result<T> {
-        self.expected("a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..)")
+        self.expected("a statement (SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, SHOW, ..)")
     }
 
     fn query_statement(&mut self) -> Result<Statement> {
@@ -117,10 +121,13 @@ impl<'a> StatementParser<'a> {
         }
         let statement = match self.peek_word(0) {
             Some(word) if word.eq_ignore_ascii_case("INSERT") => self.insert()?,
+            Some(_) if self.is_modification() => self.modification()?,
             Some(word) if !["SELECT", "WITH", "VALUES"].iter().any(|w| w.eq_ignore_ascii_case(word)) => {
-                return self.expected("a query or INSERT to explain");
+                return self.expected("a query, INSERT, UPDATE or DELETE to explain");
             }
-            None if self.peek() != &Token::LParen => return self.expected("a query or INSERT to explain"),
+            None if self.peek() != &Token::LParen => {
+                return self.expected("a query, INSERT, UPDATE or DELETE to explain");
+            }
             _ => self.query_statement()?,
         };
         Ok(Statement::Explain { analyze, verbose, statement: Box::new(statement) })

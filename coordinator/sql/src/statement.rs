@@ -4,6 +4,8 @@ use std::fmt;
 
 use sqlparser::ast;
 
+use crate::alteration::{Alteration, ShowAlterTable};
+use crate::modify::{Delete, Update};
 use crate::name::{Ident, Literal, ObjectName, Position, quote_string};
 use crate::table::{CreateTable, PartitionDefs, Property};
 
@@ -13,10 +15,14 @@ use crate::table::{CreateTable, PartitionDefs, Property};
 pub enum Statement {
     /// `SELECT ..`, `WITH ..`, `VALUES ..`
     Query(Box<ast::Query>),
-    /// `EXPLAIN [ANALYZE] [VERBOSE] statement`; the statement is a query or an `INSERT`.
+    /// `EXPLAIN [ANALYZE] [VERBOSE] statement`; the statement is a query or changes rows.
     Explain { analyze: bool, verbose: bool, statement: Box<Statement> },
     /// `INSERT {INTO | OVERWRITE} ..`
     Insert(Insert),
+    /// `[WITH ..] DELETE FROM ..`
+    Delete(Box<Delete>),
+    /// `[WITH ..] UPDATE ..`
+    Update(Box<Update>),
 
     /// `CREATE DATABASE [IF NOT EXISTS] name [PROPERTIES (..)]`
     CreateDatabase { if_not_exists: bool, name: Ident, properties: Vec<Property> },
@@ -37,10 +43,20 @@ pub enum Statement {
     TruncateTable { name: ObjectName, partitions: Vec<Ident> },
     /// `ALTER TABLE name RENAME to`
     RenameTable { name: ObjectName, to: Ident },
-    /// `ALTER TABLE table ADD PARTITION ..` or `ADD PARTITIONS START .. END .. EVERY ..`
-    AddPartitions { table: ObjectName, partitions: PartitionDefs, properties: Vec<Property> },
-    /// `ALTER TABLE table DROP PARTITION[S] ..`
+    /// `ALTER TABLE table ADD [TEMPORARY] PARTITION ..` or `ADD [TEMPORARY] PARTITIONS START .. END .. EVERY ..`
+    AddPartitions { table: ObjectName, temporary: bool, partitions: PartitionDefs, properties: Vec<Property> },
+    /// `ALTER TABLE table DROP [TEMPORARY] PARTITION[S] ..`
     DropPartitions(DropPartitions),
+    /// `ALTER TABLE table REPLACE PARTITION (..) WITH TEMPORARY PARTITION (..)`
+    ReplacePartitions(ReplacePartitions),
+    /// `ALTER TABLE table SET (..)`
+    SetProperties { table: ObjectName, properties: Vec<Property> },
+    /// `ALTER TABLE table ADD COLUMN .., DROP COLUMN .., ..`
+    AlterTable { table: ObjectName, alterations: Vec<Alteration> },
+    /// `ALTER TABLE table SWAP WITH other`
+    SwapTables { table: ObjectName, other: Ident },
+    /// `CANCEL ALTER TABLE COLUMN FROM table`
+    CancelAlterTable { table: ObjectName },
     /// `ALTER TABLE table RENAME PARTITION name to`
     RenamePartition { table: ObjectName, name: Ident, to: Ident },
 
@@ -70,10 +86,12 @@ pub enum Statement {
     ShowCreateView { view: ObjectName },
     /// `SHOW CREATE DATABASE database`
     ShowCreateDatabase { database: Ident },
-    /// `SHOW PARTITIONS FROM table`
-    ShowPartitions { table: ObjectName },
+    /// `SHOW [TEMPORARY] PARTITIONS FROM table`
+    ShowPartitions { temporary: bool, table: ObjectName },
     /// `SHOW TABLETS FROM table [PARTITION (..)]` and `SHOW TABLET FROM ..`
     ShowTablets { table: ObjectName, partitions: Vec<Ident> },
+    /// `SHOW ALTER TABLE COLUMN ..`
+    ShowAlterTable(ShowAlterTable),
     /// `SHOW COORDINATORS`, `SHOW FRONTENDS`
     ShowCoordinators,
     /// `SHOW COMPUTE NODES`
@@ -93,7 +111,7 @@ pub enum Statement {
     Kill { id: String, query: bool },
 }
 
-/// `INSERT {INTO | OVERWRITE} table [PARTITION (..)] [WITH LABEL label] [(columns)] {query | VALUES ..}`
+/// `INSERT {INTO | OVERWRITE} table [[TEMPORARY] PARTITION (..)] [WITH LABEL label] [(columns)] {query | VALUES ..}`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Insert {
     /// The target.
@@ -104,6 +122,8 @@ pub struct Insert {
     pub label: Option<Literal>,
     /// Partitions that rows may go to, or empty for all.
     pub partitions: Vec<Ident>,
+    /// Whether `partitions` are temporary ones.
+    pub temporary: bool,
     /// Whether the rows replace what is there.
     pub overwrite: bool,
     /// The rows. In `VALUES` the word `DEFAULT` is an unquoted identifier expression.
@@ -121,17 +141,32 @@ pub struct CreateTableAsSelect {
     pub query: Box<ast::Query>,
 }
 
-/// `ALTER TABLE table DROP PARTITION[S] [IF EXISTS] ..`
+/// `ALTER TABLE table DROP [TEMPORARY] PARTITION[S] [IF EXISTS] ..`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropPartitions {
     /// The table.
     pub table: ObjectName,
+    /// Whether they are temporary ones.
+    pub temporary: bool,
     /// Whether it is no error that one is not there.
     pub if_exists: bool,
     /// At least one.
     pub names: Vec<Ident>,
     /// Whether the data cannot be recovered.
     pub force: bool,
+}
+
+/// `ALTER TABLE table REPLACE PARTITION (..) WITH TEMPORARY PARTITION (..) [PROPERTIES (..)]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplacePartitions {
+    /// The table.
+    pub table: ObjectName,
+    /// At least one.
+    pub partitions: Vec<Ident>,
+    /// At least one.
+    pub temporary: Vec<Ident>,
+    /// `strict_range`, `use_temp_partition_name`.
+    pub properties: Vec<Property>,
 }
 
 /// `CREATE [OR REPLACE] VIEW [IF NOT EXISTS] name [(columns)] [COMMENT ''] AS query`

@@ -1,6 +1,8 @@
 //! Tests of the whole dialect: each statement, each error, every query of the benchmarks, and round trips.
 
+mod alterations;
 mod expressions;
+mod modify;
 mod queries;
 mod refused;
 mod round_trip;

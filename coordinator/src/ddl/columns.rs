@@ -62,27 +62,60 @@ pub fn lower(declared: &[ColumnDef], keys: &Keys) -> Result<Columns, Error> {
         if lowered.columns.iter().any(|c| c.name.eq_ignore_ascii_case(&def.name.name)) {
             return Err(Error::at(def.name.at, format!("column `{}` is there twice", def.name.name)));
         }
-        let id = ColumnId(id);
-        let (column, info) = column(def, id, keys.model, keys.contains(&def.name))?;
+        let (model, is_key) = (keys.model, keys.contains(&def.name));
+        let (column, info) = match def.auto_increment {
+            true => auto_increment(def, ColumnId(id), model, is_key)?,
+            false => column(def, ColumnId(id), model, is_key)?,
+        };
+        let is_second =
+            def.auto_increment && lowered.infos.values().any(|i| i.default == Some(DefaultValue::AutoIncrement));
+        if is_second {
+            let message = format!("column `{}` is the second AUTO_INCREMENT column: a table has one", def.name.name);
+            return Err(Error::at(def.name.at, message));
+        }
         if info != ColumnInfo::default() {
-            lowered.infos.insert(id, info);
+            lowered.infos.insert(column.id, info);
         }
         lowered.columns.push(column);
     }
     Ok(lowered)
 }
 
-/// Checks one declared column of a table of a model.
-pub fn column(
+/// Checks a column whose values the table gives.
+fn auto_increment(
     def: &ColumnDef,
     id: ColumnId,
     model: TableModel,
     is_key: bool,
 ) -> Result<(Column, ColumnInfo), Error> {
+    let wrong = |at, why: &str| Err(Error::at(at, format!("AUTO_INCREMENT column `{}` {why}", def.name.name)));
+    if def.data_type != DataType::BigInt {
+        return wrong(def.type_at, &format!("is of type {}: its type is BIGINT", def.data_type));
+    }
+    if def.nullable == Some(true) {
+        return wrong(def.name.at, "cannot be NULL: write NOT NULL, or leave NULL out");
+    }
+    if def.default.is_some() {
+        return wrong(def.name.at, "has a DEFAULT, which it would never take: leave it out");
+    }
+    if def.aggregation.is_some() {
+        return wrong(def.name.at, "has an aggregation: its values are told apart, not brought together");
+    }
+    let plain = ColumnDef { auto_increment: false, nullable: Some(false), ..def.clone() };
+    let (column, info) = column(&plain, id, model, is_key)?;
+    Ok((column, ColumnInfo { default: Some(DefaultValue::AutoIncrement), ..info }))
+}
+
+/// Checks one declared column of a table of a model.
+pub fn column(def: &ColumnDef, id: ColumnId, model: TableModel, is_key: bool) -> Result<(Column, ColumnInfo), Error> {
     check_name(&def.name, "column")?;
     let aggregation = model::aggregation(def, model, is_key)?;
     if def.auto_increment {
-        return Err(Error::not_yet(def.name.at, "AUTO_INCREMENT columns are"));
+        let message = format!(
+            "column `{}` is AUTO_INCREMENT, which only columns of a new table can be: leave it out",
+            def.name.name
+        );
+        return Err(Error::at(def.name.at, message));
     }
     if def.generated_as.is_some() {
         return Err(Error::not_yet(def.name.at, "generated columns are"));

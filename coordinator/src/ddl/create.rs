@@ -1,12 +1,13 @@
 //! `CREATE TABLE` to a table specification. Pure.
 
 use tarn_catalog::command::TableSpec;
-use tarn_proto::{Column, ColumnId, SchemaVersion, TableModel, TableSchema};
-use tarn_sql::{ColumnDef, CreateTable, Ident, Model, ModelKind};
+use tarn_proto::{Column, ColumnId, SchemaVersion, TableSchema};
+use tarn_sql::CreateTable;
 
 use super::columns::{self, Columns};
+use super::model::{self, Keys};
 use super::names::check_name;
-use super::{distribution, partitioning, properties};
+use super::{distribution, lifetime, partitioning, properties};
 use crate::session::Error;
 
 /// Key columns of a table that declares none: at most so many ...
@@ -27,56 +28,41 @@ pub fn lower(table: &CreateTable, storage_nodes: usize) -> Result<TableSpec, Err
     if table.columns.is_empty() {
         return Err(Error::at(name.at, format!("table `{}` has no columns", name.name)));
     }
-    // Other models have column forms of their own, so they are named first.
-    if let Some(model) = table.model.as_ref().filter(|m| m.kind != ModelKind::Duplicate) {
-        return Err(Error::at(
-            model.at,
-            format!("{} tables are not available yet: use DUPLICATE KEY, or leave the clause out", model.kind),
-        ));
-    }
-    let columns = columns::lower(&table.columns)?;
-    let keys = keys(table.model.as_ref(), &table.columns, &columns)?;
+    let keys = model::lower(table)?;
+    let columns = columns::lower(&table.columns, &keys)?;
+    let key_ids = key_ids(&keys, &columns)?;
     let sort_key = match &table.order_by[..] {
-        [] => keys.clone(),
+        [] => key_ids.clone(),
         names => columns.keys(names, "sort key")?,
     };
+    model::check_clauses(table, &keys, &columns)?;
     let (partitioning, partitions) = partitioning::lower(table.partition.as_ref(), &columns)?;
-    let distribution = distribution::lower(table.distribution.as_ref(), &columns, storage_nodes)?;
+    let mut distribution = distribution::lower(table.distribution.as_ref(), &columns, storage_nodes)?;
+    if table.distribution.is_none() {
+        distribution.columns = model::default_bucket_columns(keys.model, &key_ids);
+    }
+    let schema =
+        TableSchema { version: SchemaVersion(1), model: keys.model, columns: columns.columns, keys: key_ids, sort_key };
+    let properties = properties::lower(&table.properties)?;
+    lifetime::check(&properties, &partitioning, &schema, &table.properties)?;
     Ok(TableSpec {
         name: name.name.clone(),
-        schema: TableSchema {
-            version: SchemaVersion(1),
-            model: TableModel::Duplicate,
-            columns: columns.columns,
-            keys,
-            sort_key,
-        },
+        schema,
         columns: columns.infos,
         explicit_sort_key: !table.order_by.is_empty(),
         partitioning,
         distribution,
-        properties: properties::lower(&table.properties)?,
+        properties,
         comment: table.comment.clone().unwrap_or_default(),
         partitions,
     })
 }
 
-fn keys(model: Option<&Model>, defs: &[ColumnDef], columns: &Columns) -> Result<Vec<ColumnId>, Error> {
-    let marked: Vec<Ident> = defs.iter().filter(|def| def.key).map(|def| def.name.clone()).collect();
-    let names = match model {
-        Some(model) => {
-            let same = |a: &Ident, b: &Ident| a.name.eq_ignore_ascii_case(&b.name);
-            if let Some(extra) = marked.iter().find(|name| !model.keys.iter().any(|key| same(key, name))) {
-                let message = format!("column `{}` is marked KEY but is not among those of {}", extra.name, model.kind);
-                return Err(Error::at(extra.at, message));
-            }
-            &model.keys
-        }
-        None if marked.is_empty() => return Ok(default_keys(&columns.columns)),
-        None => &marked,
-    };
-    let keys = columns.keys(names, "key column")?;
-    for ((key, column), name) in keys.iter().zip(&columns.columns).zip(names) {
+fn key_ids(keys: &Keys, columns: &Columns) -> Result<Vec<ColumnId>, Error> {
+    let Some(names) = &keys.names else { return Ok(default_keys(&columns.columns)) };
+    let ids = columns.keys(names, "key column")?;
+    model::check_key_types(keys, columns)?;
+    for ((key, column), name) in ids.iter().zip(&columns.columns).zip(names) {
         if *key != column.id {
             let message = format!(
                 "key columns are the table's first columns in their order: `{}` stands where column `{}` is",
@@ -85,7 +71,7 @@ fn keys(model: Option<&Model>, defs: &[ColumnDef], columns: &Columns) -> Result<
             return Err(Error::at(name.at, message));
         }
     }
-    Ok(keys)
+    Ok(ids)
 }
 
 /// StarRocks' choice: the first columns that have an order, up to three and 36 bytes; text ends them.

@@ -8,7 +8,9 @@ use tarn_catalog::{Operation, Relation, Table};
 use tarn_gateway::engine::{BatchStream, EngineError, IfTable, IngestRequest, Outcome, Result};
 use tarn_proto::schema::TYPE_KEY;
 use tarn_proto::{DataType, TableId};
-use tarn_sql::{ColumnDef, CreateTable, CreateTableAsSelect, Ident, Insert, ObjectName, Position, Statement};
+use tarn_sql::{
+    ColumnDef, CreateTable, CreateTableAsSelect, Ident, Insert, ModelKind, ObjectName, Position, Statement,
+};
 use tracing::warn;
 
 use super::{create, table};
@@ -28,15 +30,21 @@ pub async fn create_table_as_select(
         let message = "the table exists already".to_owned();
         return Ok(Outcome::Affected { rows: Some(0), message, repeated: false });
     }
+    if let Some(model) = declared.model.as_ref().filter(|m| m.kind == ModelKind::Aggregate) {
+        let message = "CREATE TABLE AS SELECT cannot say how an AGGREGATE KEY table's columns are aggregated: create the \
+                       table first, then INSERT";
+        return Err(Error::at(model.at, message).into());
+    }
     let prepared = query::prepare(context, &Statement::Query(query.clone())).await?;
     declared.columns = column_defs(&prepared.schema, &columns, declared.name.at())?;
     let spec = create::lower(&declared, context.catalog.storage_nodes().count())?;
-    let made = table::propose(context, database, spec, false).await?;
+    let made = table::propose(context, database, spec, false, &declared.properties).await?;
     let insert = Insert {
         table: declared.name.clone(),
         columns: Vec::new(),
         label: None,
         partitions: Vec::new(),
+        temporary: false,
         overwrite: false,
         source: query,
     };
@@ -183,7 +191,7 @@ async fn make(context: &SessionContext, name: &ObjectName, schema: &SchemaRef) -
         properties: Vec::new(),
     };
     let spec = create::lower(&declared, context.catalog.storage_nodes().count())?;
-    let id = table::propose(context, database, spec, false).await?;
+    let id = table::propose(context, database, spec, false, &[]).await?;
     let made = context.refreshed();
     match made.catalog.table_by_id(id).cloned() {
         Some(table) => Ok((made, table)),
@@ -233,7 +241,8 @@ pub fn column_defs(schema: &SchemaRef, names: &[Ident], at: Position) -> std::re
                 data_type,
                 key: false,
                 aggregation: None,
-                nullable: Some(field.is_nullable()),
+                // Left open where NULLs may come, so that key columns of a PRIMARY KEY table refuse them.
+                nullable: (!field.is_nullable()).then_some(false),
                 default: None,
                 auto_increment: false,
                 generated_as: None,

@@ -1,5 +1,6 @@
 //! What names may be.
 
+use tarn_proto::schema::OP;
 use tarn_sql::Ident;
 
 use crate::session::Error;
@@ -22,6 +23,10 @@ pub fn check_database(name: &Ident) -> Result<(), Error> {
 
 /// Checks the name of a new `what`: a table, view, column or partition.
 pub fn check_name(name: &Ident, what: &str) -> Result<(), Error> {
+    if what == "column" && name.name.eq_ignore_ascii_case(OP) {
+        let message = format!("the name `{}` is reserved: by it loads say which keys they delete", name.name);
+        return Err(Error::at(name.at, message));
+    }
     check(name, what, MAX_OTHER)
 }
 

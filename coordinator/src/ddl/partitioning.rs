@@ -8,6 +8,7 @@ use tarn_sql::{Ident, PartitionBy, PartitionExpr, Position};
 
 use super::columns::{Columns, check_distinct};
 use super::every::time_unit;
+use super::lists::{self, is_list_type};
 use super::ranges::{self, is_range_type};
 use crate::session::Error;
 
@@ -21,10 +22,12 @@ pub fn lower(by: Option<&PartitionBy>, columns: &Columns) -> Result<(Partitionin
             let partitions = ranges::lower(partitions, &found, Vec::new())?;
             Ok((Partitioning::Range(found.iter().map(|c| c.id).collect()), partitions))
         }
-        Some(PartitionBy::List { at, .. }) => Err(Error::at(
-            *at,
-            "declared list partitions are not available yet: PARTITION BY (columns) makes one for each value on load",
-        )),
+        Some(PartitionBy::List { columns: names, partitions, .. }) => {
+            check_distinct(names, "partition column")?;
+            let found: Vec<&Column> = names.iter().map(|name| list_column(name, columns)).collect::<Result<_, _>>()?;
+            let partitions = lists::lower(partitions, &found, &[])?;
+            Ok((Partitioning::List(found.iter().map(|c| c.id).collect()), partitions))
+        }
         Some(PartitionBy::Expressions(exprs)) => {
             let lowered: Vec<Computed> =
                 exprs.iter().map(|expr| expression(expr, columns)).collect::<Result<_, _>>()?;
@@ -47,6 +50,20 @@ fn range_column<'a>(name: &Ident, columns: &'a Columns) -> Result<&'a Column, Er
         name.at,
         format!(
             "column `{}` is of type {}: range partition columns are integers, DATE or DATETIME",
+            column.name, column.data_type
+        ),
+    ))
+}
+
+fn list_column<'a>(name: &Ident, columns: &'a Columns) -> Result<&'a Column, Error> {
+    let column = columns.get(name)?;
+    if is_list_type(&column.data_type) {
+        return Ok(column);
+    }
+    Err(Error::at(
+        name.at,
+        format!(
+            "column `{}` is of type {}: list partition columns are integers, BOOLEAN, DATE, DATETIME or text",
             column.name, column.data_type
         ),
     ))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tarn_sql::Property;
 
+use super::lifetime::is_lifetime;
 use crate::session::Error;
 
 /// The property that says how many copies there are.
@@ -18,6 +19,8 @@ enum Effect {
     Replication,
     /// Kept and shown. Tarn works as if it were set, or decides by itself.
     Kept,
+    /// Says how long partitions live: [`super::lifetime`] checks it.
+    Lifetime,
     /// Would be missed.
     NotYet,
 }
@@ -31,6 +34,16 @@ const KNOWN: &[(&str, Effect)] = &[
     ("compression", Effect::Kept),
     ("datacache.enable", Effect::Kept),
     ("datacache.partition_duration", Effect::NotYet),
+    ("dynamic_partition.buckets", Effect::Lifetime),
+    ("dynamic_partition.enable", Effect::Lifetime),
+    ("dynamic_partition.end", Effect::Lifetime),
+    ("dynamic_partition.history_partition_num", Effect::Lifetime),
+    ("dynamic_partition.prefix", Effect::Lifetime),
+    ("dynamic_partition.start", Effect::Lifetime),
+    ("dynamic_partition.start_day_of_month", Effect::Lifetime),
+    ("dynamic_partition.start_day_of_week", Effect::Lifetime),
+    ("dynamic_partition.time_unit", Effect::Lifetime),
+    ("dynamic_partition.time_zone", Effect::Lifetime),
     ("enable_async_write_back", Effect::Kept),
     ("enable_persistent_index", Effect::Kept),
     ("fast_schema_evolution", Effect::Kept),
@@ -40,8 +53,8 @@ const KNOWN: &[(&str, Effect)] = &[
     ("labels.location", Effect::NotYet),
     ("light_schema_change", Effect::Kept),
     ("mutable_bucket_num", Effect::NotYet),
-    ("partition_live_number", Effect::NotYet),
-    ("partition_retention_condition", Effect::NotYet),
+    ("partition_live_number", Effect::Lifetime),
+    ("partition_retention_condition", Effect::Lifetime),
     ("partition_ttl", Effect::NotYet),
     ("partition_ttl_number", Effect::NotYet),
     ("persistent_index_type", Effect::Kept),
@@ -73,17 +86,33 @@ pub fn lower(declared: &[Property]) -> Result<BTreeMap<String, String>, Error> {
 
 /// Checks properties of a single partition, which are as its table's.
 pub fn check_partition(declared: &[Property]) -> Result<(), Error> {
-    declared.iter().try_for_each(|property| check(property).map(|_| ()))
+    declared.iter().try_for_each(|property| {
+        let name = check(property)?;
+        if is_lifetime(&name) {
+            let message = format!("property `{name}` is one of a table, not of a single partition");
+            return Err(Error::at(property.at, message));
+        }
+        Ok(())
+    })
+}
+
+/// A property that is `true` or `false`.
+pub fn switch(property: &Property) -> Result<bool, Error> {
+    match property.value.trim().to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => {
+            let message = format!("property `{}` takes `true` or `false`, not `{}`", property.name, property.value);
+            Err(Error::at(property.at, message))
+        }
+    }
 }
 
 /// The property's name as it is kept.
 fn check(property: &Property) -> Result<String, Error> {
     let name = property.name.trim().to_ascii_lowercase();
-    if name.starts_with("dynamic_partition.") {
-        return Err(Error::not_yet(property.at, "dynamic partitions are"));
-    }
     match KNOWN.iter().find(|(known, _)| *known == name) {
-        Some((_, Effect::Kept)) => Ok(name),
+        Some((_, Effect::Kept | Effect::Lifetime)) => Ok(name),
         Some((_, Effect::Replication)) if property.value.trim() == "1" => Ok(name),
         Some((_, Effect::Replication)) => Err(Error::at(
             property.at,

@@ -1,35 +1,66 @@
 //! Tables as a whole.
 
+use std::sync::Arc;
+
 use tarn_catalog::command::{PartitionSpec, TableSpec};
-use tarn_catalog::{Operation, Partitioning, Response, Table};
+use tarn_catalog::{Catalog, Command, Context, Operation, Partitioning, Response, Table};
 use tarn_ingest::CatalogClient;
 use tarn_proto::{DatabaseId, TableId};
-use tarn_sql::{CreateTable, Ident, ObjectName};
+use tarn_sql::{CreateTable, Ident, ObjectName, Property};
+use tracing::warn;
 
 use super::create::lower;
+use super::lifetime::RETENTION;
 use super::names::check_name;
+use crate::reconcile::partitions;
 use crate::session::{Error, SessionContext};
 
 /// `CREATE TABLE`
 pub async fn create(context: &SessionContext, create: &CreateTable) -> Result<(), Error> {
     let database = context.database_of(&create.name)?.id;
     let spec = lower(create, context.catalog.storage_nodes().count())?;
-    propose(context, database, spec, create.if_not_exists).await?;
+    propose(context, database, spec, create.if_not_exists, &create.properties).await?;
     Ok(())
 }
 
-/// Creates a table from its specification. Returns the one that has its name now.
+/// The catalog as it would be with the table, which is there to be asked about. `None` where it cannot be made: then making
+/// it tells why.
+fn imagined(context: &SessionContext, database: DatabaseId, spec: &TableSpec) -> Option<(Catalog, Arc<Table>)> {
+    let mut catalog = context.catalog.clone();
+    let placement = catalog.storage_nodes().map(|node| node.id).collect();
+    let table = Box::new(spec.clone());
+    let operation = Operation::CreateTable { database, table, if_not_exists: false, placement };
+    let command = Command { request_id: uuid::Uuid::new_v4().as_u128(), operation };
+    let Response::Table(table) = catalog.apply(&command, &Context { now_ms: 0 }) else { return None };
+    let table = catalog.table_by_id(table)?.clone();
+    Some((catalog, table))
+}
+
+/// Creates a table from its specification, with the partitions that its rule makes ahead. `declared` is where errors about
+/// properties point. Returns the table that has its name now.
 pub async fn propose(
     context: &SessionContext,
     database: DatabaseId,
     spec: TableSpec,
     if_not_exists: bool,
+    declared: &[Property],
 ) -> Result<TableId, Error> {
-    let (table, placement) = (Box::new(spec), context.shared.catalog.placement_soon().await);
-    match context.propose(Operation::CreateTable { database, table, if_not_exists, placement }).await? {
-        Response::Table(table) => Ok(table),
-        other => Err(Error::Internal(format!("unexpected answer to CreateTable: {other:?}"))),
+    let planner = &context.shared.planner;
+    if spec.properties.contains_key(RETENTION)
+        && let Some((catalog, table)) = imagined(context, database, &spec)
+    {
+        partitions::check(planner, &catalog, &table, declared).await?;
     }
+    let (table, placement) = (Box::new(spec), context.shared.catalog.placement_soon().await);
+    let table = match context.propose(Operation::CreateTable { database, table, if_not_exists, placement }).await? {
+        Response::Table(table) => table,
+        other => return Err(Error::Internal(format!("unexpected answer to CreateTable: {other:?}"))),
+    };
+    if let Err(error) = partitions::follow(&context.shared.catalog, planner, table).await {
+        // The table is there, and the leader goes on.
+        warn!(%table, %error, "partitions of a new table are made later");
+    }
+    Ok(table)
 }
 
 /// `CREATE TABLE name LIKE other`
@@ -42,7 +73,7 @@ pub async fn create_like(
     check_name(name.ident(), "table")?;
     let database = context.database_of(name)?.id;
     let spec = spec_like(&*context.table(like)?, name.name());
-    propose(context, database, spec, if_not_exists).await?;
+    propose(context, database, spec, if_not_exists, &[]).await?;
     Ok(())
 }
 
@@ -50,7 +81,7 @@ pub async fn create_like(
 pub fn spec_like(table: &Table, name: &str) -> TableSpec {
     let partitions = match table.partitioning {
         Partitioning::None | Partitioning::Expression(_) => Vec::new(),
-        Partitioning::Range(_) => partition_specs(table),
+        Partitioning::Range(_) | Partitioning::List(_) => partition_specs(table),
     };
     TableSpec {
         name: name.to_owned(),

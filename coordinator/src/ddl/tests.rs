@@ -1,6 +1,8 @@
 //! Statements lowered, and shown again.
 
+mod alter;
 mod errors;
+mod models;
 mod partitions;
 mod round_trip;
 
@@ -27,6 +29,16 @@ fn lowered(sql: &str) -> Result<TableSpec, Error> {
 
 fn refused(sql: &str) -> String {
     lowered(sql).expect_err(sql).to_string()
+}
+
+/// The specification of the table that a statement creates.
+pub fn spec_of(sql: &str) -> TableSpec {
+    lowered(sql).expect(sql)
+}
+
+/// The table that a statement creates.
+pub fn table_of(sql: &str) -> Arc<Table> {
+    created(lowered(sql).expect(sql))
 }
 
 /// The table as the catalog holds it.

@@ -8,25 +8,16 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use tarn_catalog::{DefaultValue, Table};
 use tarn_gateway::engine::{EngineError, Result};
-use tarn_proto::{Column, ErrorKind, TableModel, TableSchema};
+use tarn_proto::schema::{OP, OP_DELETE};
+use tarn_proto::{Column, ErrorKind, TableId, TableModel, TableSchema};
 use tarn_sql::ast::{Expr, Query, SetExpr, Value};
-use tarn_sql::{Insert, Position};
+use tarn_sql::{Ident, Insert, Position};
 
+use super::filler::filler;
 use crate::session::Error;
 
 /// The word in `VALUES` that stands for a column's default.
 const DEFAULT: &str = "DEFAULT";
-
-/// Refuses what an `INSERT` can say but not do yet.
-pub(super) fn check(insert: &Insert) -> Result<()> {
-    if insert.overwrite {
-        return Err(Error::not_yet(insert.table.at(), "INSERT OVERWRITE is").into());
-    }
-    if let Some(partition) = insert.partitions.first() {
-        return Err(Error::not_yet(partition.at, "INSERT into chosen partitions is").into());
-    }
-    Ok(())
-}
 
 /// The statement's source, with the defaults that its `VALUES` ask for.
 pub(crate) fn source_query(table: &Table, insert: &Insert) -> Result<Query> {
@@ -38,15 +29,8 @@ pub(crate) fn source_query(table: &Table, insert: &Insert) -> Result<Query> {
             return Err(arity(table, insert, targets.len(), row.len()));
         }
         for (expr, index) in row.iter_mut().zip(&targets) {
-            let is_default = matches!(&*expr, Expr::Identifier(word)
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(DEFAULT));
-            if is_default {
-                let column = &table.schema.columns[*index];
-                let value = default_of(table, column).ok_or_else(|| no_default(column, insert.table.at()))?;
-                *expr = match value {
-                    Some(text) => Expr::Value(Value::SingleQuotedString(text).into()),
-                    None => Expr::Value(Value::Null.into()),
-                };
+            if is_default(expr) {
+                *expr = default_expr(table, &table.schema.columns[*index], insert.table.at())?;
             }
         }
     }
@@ -61,14 +45,18 @@ fn targets(table: &Table, insert: &Insert) -> Result<Vec<usize>> {
     let mut targets = Vec::new();
     for name in &insert.columns {
         let found = table.schema.columns.iter().position(|c| c.name.eq_ignore_ascii_case(&name.name));
-        let index =
-            found.ok_or_else(|| Error::at(name.at, format!("table `{}` has no column `{}`", table.name, name.name)))?;
+        let index = found.ok_or_else(|| no_column(table, name))?;
         if targets.contains(&index) {
             return Err(Error::at(name.at, format!("column `{}` is named twice", name.name)).into());
         }
         targets.push(index);
     }
     Ok(targets)
+}
+
+fn no_column(table: &Table, name: &Ident) -> Error {
+    let hint = if name.name.eq_ignore_ascii_case(OP) { ": INSERT upserts, and DELETE deletes" } else { "" };
+    Error::at(name.at, format!("table `{}` has no column `{}`{hint}", table.name, name.name))
 }
 
 fn arity(table: &Table, insert: &Insert, wanted: usize, given: usize) -> EngineError {
@@ -79,6 +67,19 @@ fn arity(table: &Table, insert: &Insert, wanted: usize, given: usize) -> EngineE
 fn no_default(column: &Column, at: Position) -> EngineError {
     let message = format!("column `{}` is NOT NULL and has no default: the load must give it a value", column.name);
     Error::at(at, message).into()
+}
+
+/// A column's default as an expression, for the word `DEFAULT` that stands at `at`.
+pub(crate) fn default_expr(table: &Table, column: &Column, at: Position) -> Result<Expr> {
+    Ok(match default_of(table, column).ok_or_else(|| no_default(column, at))? {
+        Some(text) => Expr::Value(Value::SingleQuotedString(text).into()),
+        None => Expr::Value(Value::Null.into()),
+    })
+}
+
+/// Whether an expression is the word `DEFAULT`.
+pub(crate) fn is_default(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(DEFAULT))
 }
 
 /// The default's text, `Some(None)` for NULL, `None` if the column must be given.
@@ -92,6 +93,8 @@ fn default_of(table: &Table, column: &Column) -> Option<Option<String>> {
                 .ok()
                 .and_then(|text| text.try_as_str().flatten().map(|text| Some(text.to_owned())))
         }
+        // NULL takes the next number.
+        Some(DefaultValue::AutoIncrement) => Some(None),
         None if column.nullable => Some(None),
         None => None,
     }
@@ -99,11 +102,27 @@ fn default_of(table: &Table, column: &Column) -> Option<Option<String>> {
 
 /// Where each column of the table comes from.
 #[derive(Clone)]
-pub(super) struct Columns(Arc<Mapping>);
+pub(crate) struct Columns(Arc<Mapping>);
 
 struct Mapping {
     schema: TableSchema,
     sources: Vec<Source>,
+    /// Where [`OP`] comes from, if the rows have it.
+    op: Option<Source>,
+    /// The position of the AUTO_INCREMENT column.
+    auto_increment: Option<usize>,
+    table: TableId,
+}
+
+impl Mapping {
+    fn new(table: &Table, sources: Vec<Source>, op: Option<Source>) -> Self {
+        let is_increment = |column: &Column| {
+            let default = table.columns.get(&column.id).and_then(|info| info.default.as_ref());
+            default == Some(&DefaultValue::AutoIncrement)
+        };
+        let auto_increment = table.schema.columns.iter().position(is_increment);
+        Self { schema: table.schema.clone(), sources, op, auto_increment, table: table.id }
+    }
 }
 
 enum Source {
@@ -120,24 +139,51 @@ impl Columns {
         if targets.len() != source.fields().len() {
             return Err(arity(table, insert, targets.len(), source.fields().len()));
         }
-        Self::new(table, insert.table.at(), |index, _| targets.iter().position(|t| *t == index))
+        Self::new(table, insert.table.at(), None, |index, _| targets.iter().position(|t| *t == index))
     }
 
-    /// For an ingest: the source's columns have the names of the table's, in any case and order.
+    /// For an ingest: the source's columns have the names of the table's, in any case and order. Of a PRIMARY KEY table it
+    /// may have [`OP`] beside them.
     pub(super) fn by_name(table: &Table, source: &SchemaRef) -> Result<Self> {
-        for field in source.fields() {
-            if !table.schema.columns.iter().any(|c| c.name.eq_ignore_ascii_case(field.name())) {
+        let place = |name: &str| source.fields().iter().position(|f| f.name().eq_ignore_ascii_case(name));
+        let op = place(OP).filter(|_| table.schema.model == TableModel::PrimaryKey);
+        for (position, field) in source.fields().iter().enumerate() {
+            let is_there = table.schema.columns.iter().any(|c| c.name.eq_ignore_ascii_case(field.name()));
+            if !is_there && op != Some(position) {
                 let message = format!("table `{}` has no column `{}`", table.name, field.name());
                 return Err(EngineError { kind: ErrorKind::Invalid, message });
             }
         }
-        Self::new(table, Position::default(), |_, column| {
-            source.fields().iter().position(|f| f.name().eq_ignore_ascii_case(&column.name))
-        })
+        Self::new(table, Position::default(), op.map(Source::Column), |_, column| place(&column.name))
     }
 
-    fn new(table: &Table, at: Position, place: impl Fn(usize, &Column) -> Option<usize>) -> Result<Self> {
-        debug_assert_eq!(table.schema.model, TableModel::Duplicate, "other models are refused when they are created");
+    /// For an `UPDATE`: the source's columns are the table's, in order.
+    pub(crate) fn of_rows(table: &Table) -> Self {
+        let sources = (0..table.schema.columns.len()).map(Source::Column).collect();
+        Self(Arc::new(Mapping::new(table, sources, None)))
+    }
+
+    /// For a `DELETE`: the source's columns are the table's keys, in order.
+    pub(crate) fn of_deleted(table: &Table) -> Result<Self> {
+        let sources = table.schema.columns.iter().map(|column| {
+            match table.schema.keys.iter().position(|key| *key == column.id) {
+                Some(position) => Ok(Source::Column(position)),
+                None => filler(column).map(Source::Constant),
+            }
+        });
+        let sources = sources
+            .collect::<datafusion::error::Result<_>>()
+            .map_err(|e| EngineError { kind: ErrorKind::Internal, message: e.strip_backtrace() })?;
+        let op = Some(Source::Constant(ScalarValue::Int8(Some(OP_DELETE))));
+        Ok(Self(Arc::new(Mapping::new(table, sources, op))))
+    }
+
+    fn new(
+        table: &Table,
+        at: Position,
+        op: Option<Source>,
+        place: impl Fn(usize, &Column) -> Option<usize>,
+    ) -> Result<Self> {
         let sources = table.schema.columns.iter().enumerate().map(|(index, column)| {
             if let Some(position) = place(index, column) {
                 return Ok(Source::Column(position));
@@ -149,7 +195,7 @@ impl Columns {
             }
         });
         let sources = sources.collect::<Result<Vec<_>>>()?;
-        Ok(Self(Arc::new(Mapping { schema: table.schema.clone(), sources })))
+        Ok(Self(Arc::new(Mapping::new(table, sources, op))))
     }
 
     /// The table's columns.
@@ -157,18 +203,24 @@ impl Columns {
         &self.0.schema
     }
 
-    /// A batch with the table's columns in the types of the source.
+    /// The table, and the position in it of the column whose missing values it gives.
+    pub(super) fn auto_increment(&self) -> Option<(TableId, usize)> {
+        self.0.auto_increment.map(|column| (self.0.table, column))
+    }
+
+    /// A batch with the table's columns, and [`OP`] if there is one, in the types of the source.
     pub(super) fn arrange(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let internal = |message: String| EngineError { kind: ErrorKind::Internal, message };
         let mut fields = Vec::with_capacity(self.0.sources.len());
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.0.sources.len());
-        for (column, source) in self.0.schema.columns.iter().zip(&self.0.sources) {
+        let named = self.0.schema.columns.iter().map(|c| c.name.as_str()).zip(&self.0.sources);
+        for (name, source) in named.chain(self.0.op.iter().map(|op| (OP, op))) {
             let array = match source {
                 Source::Column(index) => batch.column(*index).clone(),
                 Source::Constant(value) => value.to_array_of_size(rows).map_err(|e| internal(e.to_string()))?,
             };
-            fields.push(Field::new(&column.name, array.data_type().clone(), true));
+            fields.push(Field::new(name, array.data_type().clone(), true));
             arrays.push(array);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -1,6 +1,7 @@
 //! Tablets that should be on a storage node and are not, and the other way round.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tarn_catalog::{Catalog, Node, Operation, Relation, Table};
@@ -48,7 +49,7 @@ async fn create_on(node: &Node, stores: &StorePool, wanted: &[Wanted<'_>]) -> Re
 /// wrote is published on all of a partition's tablets, so one that could not be created in time must be made for it.
 fn unseen_tablets(table: &Table) -> BTreeMap<NodeId, Vec<TabletId>> {
     let mut nodes: BTreeMap<NodeId, Vec<TabletId>> = BTreeMap::new();
-    for partition in table.partitions.values().filter(|p| p.visible_version == Version::FIRST) {
+    for partition in table.all_partitions().filter(|p| p.visible_version == Version::FIRST) {
         for tablet in &partition.tablets {
             for node in &tablet.replicas {
                 nodes.entry(*node).or_default().push(tablet.id);
@@ -58,12 +59,30 @@ fn unseen_tablets(table: &Table) -> BTreeMap<NodeId, Vec<TabletId>> {
     nodes
 }
 
-/// Drops the tablets of dropped tables and partitions on their nodes, then forgets them. Nodes that are away are tried
-/// again in the next round.
-pub async fn drop_superfluous(client: &ReplicatedCatalog) {
+/// How long the tablets of dropped tables and partitions stay, for queries that began before: a table that is overwritten
+/// again and again is read all the time.
+const DROPPED_GRACE: Duration = Duration::from_secs(30);
+
+/// Since when tablets are known to be dropped, to this leader.
+#[derive(Default)]
+pub struct Dropped(BTreeMap<TabletId, Instant>);
+
+impl Dropped {
+    /// Those of `dropped` that have been known long enough. Forgets what is not dropped any more.
+    fn due(&mut self, dropped: impl Iterator<Item = TabletId>, now: Instant) -> HashSet<TabletId> {
+        self.0 = dropped.map(|tablet| (tablet, self.0.get(&tablet).copied().unwrap_or(now))).collect();
+        let long_enough = |since: &Instant| now.saturating_duration_since(*since) >= DROPPED_GRACE;
+        self.0.iter().filter(|(_, since)| long_enough(since)).map(|(tablet, _)| *tablet).collect()
+    }
+}
+
+/// Drops the tablets of tables and partitions that were dropped some time ago on their nodes, then forgets them. Nodes that
+/// are away are tried again in the next round.
+pub async fn drop_superfluous(client: &ReplicatedCatalog, dropped: &mut Dropped) {
     let catalog = client.catalog();
+    let due = dropped.due(catalog.dropped_tablets.keys().copied(), Instant::now());
     let mut nodes: BTreeMap<NodeId, Vec<TabletId>> = BTreeMap::new();
-    for (tablet, replicas) in &catalog.dropped_tablets {
+    for (tablet, replicas) in catalog.dropped_tablets.iter().filter(|(tablet, _)| due.contains(tablet)) {
         for node in replicas {
             nodes.entry(*node).or_default().push(*tablet);
         }
@@ -82,7 +101,7 @@ pub async fn drop_superfluous(client: &ReplicatedCatalog) {
         })
     });
     let kept: HashSet<TabletId> = join_all(dropped).await.into_iter().flatten().flatten().collect();
-    let gone: Vec<TabletId> = catalog.dropped_tablets.keys().filter(|t| !kept.contains(t)).copied().collect();
+    let gone: Vec<TabletId> = due.into_iter().filter(|t| !kept.contains(t)).collect();
     if !gone.is_empty()
         && let Err(error) = client.propose(Operation::ForgetTablets { tablets: gone }).await
     {

@@ -147,6 +147,7 @@ mod tests {
             owner: (NodeId(1), "start/attempt".to_owned()),
             began_ms: 0,
             expires_ms: 0,
+            overwrite: None,
             state,
         })
     }

@@ -8,7 +8,8 @@ use tarn_gateway::engine::{Outcome, Prepared, Result};
 use tarn_sql::Statement;
 
 use super::{ClientSession, SessionContext, kill, set, supervise};
-use crate::{ddl, insert, query, show};
+use crate::modify::Modification;
+use crate::{ddl, insert, modify, query, show};
 
 /// Runs a statement. `context` was pinned for it.
 pub async fn run(
@@ -24,6 +25,8 @@ pub async fn run(
             supervise::query(&context, explained).await
         }
         Statement::Insert(insert) => insert::run(&context, &insert, parameters).await,
+        Statement::Delete(delete) => modify::run(&context, Modification::Delete(&delete), parameters).await,
+        Statement::Update(update) => modify::run(&context, Modification::Update(&update), parameters).await,
         Statement::CreateTableAsSelect(create) => ddl::create_table_as_select(&context, create, parameters).await,
         Statement::Use { catalog, database } => Ok(done(set::use_database(session, &context, catalog, database)?)),
         Statement::Set(assignments) => Ok(done(set::set(session, &context, assignments).await?)),
@@ -40,9 +43,12 @@ pub async fn run(
 pub fn shape(statement: &Statement, database: Option<&str>) -> Option<Prepared> {
     let empty = Arc::new(Schema::empty());
     match statement {
-        Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_) | Statement::CreateTableAsSelect(_) => {
-            None
-        }
+        Statement::Query(_)
+        | Statement::Explain { .. }
+        | Statement::Insert(_)
+        | Statement::Delete(_)
+        | Statement::Update(_)
+        | Statement::CreateTableAsSelect(_) => None,
         statement => {
             let schema = show::schema(statement, database);
             let returns_rows = schema.is_some();

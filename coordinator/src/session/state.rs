@@ -50,7 +50,10 @@ impl ClientSession {
         let timeout = {
             let settings = self.settings.lock();
             match statement {
-                Statement::Insert(_) | Statement::CreateTableAsSelect(_) => settings.variables.insert_timeout(),
+                Statement::Insert(_)
+                | Statement::Delete(_)
+                | Statement::Update(_)
+                | Statement::CreateTableAsSelect(_) => settings.variables.insert_timeout(),
                 _ => settings.variables.query_timeout(),
             }
         };

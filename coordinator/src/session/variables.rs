@@ -66,6 +66,11 @@ impl Variables {
         limits.into_iter().filter(|name| self.changed.contains_key(name)).map(|name| self.number(name)).find(|n| *n > 0)
     }
 
+    /// Whether `INSERT OVERWRITE` of a whole table replaces only the partitions that get rows.
+    pub fn dynamic_overwrite(&self) -> bool {
+        self.get("dynamic_overwrite") == Some("true")
+    }
+
     /// Bytes that a task on a compute node should read at least.
     pub fn scan_bytes_per_task(&self) -> u64 {
         self.number("scan_bytes_per_task")

@@ -2,6 +2,7 @@
 
 use tarn_catalog::{DefaultValue, Relation, Table, View};
 use tarn_gateway::engine::{EngineError, Result};
+use tarn_proto::{Aggregation, Column, TableModel, TableSchema};
 use tarn_sql::{ObjectName, parse_one, quote_ident};
 
 use super::pattern::Pattern;
@@ -22,6 +23,8 @@ struct Shown {
     nullable: bool,
     key: bool,
     default: Option<String>,
+    /// What becomes of values whose rows have equal keys.
+    extra: &'static str,
     comment: String,
 }
 
@@ -46,7 +49,7 @@ pub async fn columns(
     for column in columns.into_iter().filter(|c| pattern.matches(&c.name)) {
         let null = yes_no(column.nullable);
         let key = Some(column.key.to_string());
-        let extra = Some(String::new());
+        let extra = Some(column.extra.to_owned());
         rows.push_nullable(if full {
             let privileges = Some(String::new());
             let (name, data_type) = (Some(column.name), Some(column.data_type));
@@ -59,21 +62,34 @@ pub async fn columns(
 }
 
 fn of_table(table: &Table) -> Vec<Shown> {
-    let shown = |column: &tarn_proto::Column| {
+    let shown = |column: &Column| {
         let info = table.columns.get(&column.id).cloned().unwrap_or_default();
+        let is_increment = info.default == Some(DefaultValue::AutoIncrement);
         Shown {
             name: column.name.clone(),
             data_type: column.data_type.to_string(),
             nullable: column.nullable,
             key: table.schema.keys.contains(&column.id),
-            default: info.default.map(|default| match default {
-                DefaultValue::Constant(text) => text,
-                DefaultValue::CurrentTimestamp => "CURRENT_TIMESTAMP".to_owned(),
+            default: info.default.and_then(|default| match default {
+                DefaultValue::Constant(text) => Some(text),
+                DefaultValue::CurrentTimestamp => Some("CURRENT_TIMESTAMP".to_owned()),
+                DefaultValue::AutoIncrement => None,
             }),
+            extra: if is_increment { "AUTO_INCREMENT" } else { extra(&table.schema, column) },
             comment: info.comment,
         }
     };
     table.schema.columns.iter().map(shown).collect()
+}
+
+/// Nothing for a key; for a value its aggregation, in StarRocks' words.
+fn extra(schema: &TableSchema, column: &Column) -> &'static str {
+    match (schema.model, column.aggregation) {
+        _ if schema.keys.contains(&column.id) => "",
+        (TableModel::Duplicate, _) => "NONE",
+        (TableModel::PrimaryKey, _) => "REPLACE",
+        (TableModel::Aggregate | TableModel::Unique, aggregation) => aggregation.map_or("", Aggregation::name),
+    }
 }
 
 /// Plans the view's query: its columns are what that gives today.
@@ -98,6 +114,7 @@ async fn of_query(context: &SessionContext, query: &str, names: &[String]) -> Re
         nullable: field.is_nullable(),
         key: false,
         default: None,
+        extra: "",
         comment: String::new(),
     });
     Ok(shown.collect())

@@ -1,17 +1,15 @@
 //! `SHOW CREATE TABLE`, `SHOW CREATE VIEW`: the statement that makes the same again.
 
-use tarn_catalog::{
-    Bounds, ColumnInfo, DefaultValue, PartitionExpr as Computed, Partitioning, Relation, Table, Value, View,
-};
-use tarn_proto::ColumnId;
+use tarn_catalog::{Bounds, DefaultValue, PartitionExpr as Computed, Partitioning, Relation, Table, Value, View};
 use tarn_proto::time::TimeUnit;
+use tarn_proto::{ColumnId, TableModel};
 use tarn_sql::{
-    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, IntervalUnit, Literal, Model, ModelKind,
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, IntervalUnit, ListPartition, Literal, Model,
     ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, quote_ident, quote_string,
 };
 
 use super::rows::Rows;
-use crate::ddl::{literal_text, partition_specs};
+use crate::ddl::{literal_text, model_kind, partition_specs};
 use crate::session::{Error, SessionContext};
 
 pub const TABLE: &[&str] = &["Table", "Create Table"];
@@ -63,11 +61,11 @@ pub fn statement(table: &Table) -> CreateTable {
     CreateTable {
         if_not_exists: false,
         name: ObjectName::bare(&table.name),
-        columns: table.schema.columns.iter().map(|c| column(c, table.columns.get(&c.id))).collect(),
+        columns: table.schema.columns.iter().map(|c| column(table, c)).collect(),
         indexes: Vec::new(),
         engine: Some("OLAP".to_owned()),
         model: (!table.schema.keys.is_empty()).then(|| Model {
-            kind: ModelKind::Duplicate,
+            kind: model_kind(table.schema.model),
             keys: idents(&table.schema.keys),
             at,
         }),
@@ -86,20 +84,24 @@ pub fn statement(table: &Table) -> CreateTable {
     }
 }
 
-fn column(column: &tarn_proto::Column, info: Option<&ColumnInfo>) -> ColumnDef {
-    let info = info.cloned().unwrap_or_default();
+fn column(table: &Table, column: &tarn_proto::Column) -> ColumnDef {
+    let info = table.columns.get(&column.id).cloned().unwrap_or_default();
+    let auto_increment = info.default == Some(DefaultValue::AutoIncrement);
+    // The value columns of a UNIQUE table have one by their model.
+    let aggregation = column.aggregation.filter(|_| table.schema.model == TableModel::Aggregate);
     ColumnDef {
         name: Ident::new(&column.name),
         data_type: column.data_type.clone(),
         type_at: Position::default(),
         key: false,
-        aggregation: None,
+        aggregation: aggregation.map(|a| a.name().to_owned()),
         nullable: Some(column.nullable),
-        default: info.default.map(|default| match default {
-            DefaultValue::Constant(text) => ColumnDefault::Value(Literal::new(text)),
-            DefaultValue::CurrentTimestamp => ColumnDefault::CurrentTimestamp,
+        default: info.default.and_then(|default| match default {
+            DefaultValue::Constant(text) => Some(ColumnDefault::Value(Literal::new(text))),
+            DefaultValue::CurrentTimestamp => Some(ColumnDefault::CurrentTimestamp),
+            DefaultValue::AutoIncrement => None,
         }),
-        auto_increment: false,
+        auto_increment,
         generated_as: None,
         comment: (!info.comment.is_empty()).then_some(info.comment),
     }
@@ -111,6 +113,11 @@ fn partition(table: &Table, ident: &impl Fn(&ColumnId) -> Ident) -> Option<Parti
         Partitioning::Range(columns) => Some(PartitionBy::Range {
             columns: columns.iter().map(ident).collect(),
             partitions: partition_specs(table).into_iter().filter_map(|p| range(&p.name, &p.bounds)).collect(),
+            at: Position::default(),
+        }),
+        Partitioning::List(columns) => Some(PartitionBy::List {
+            columns: columns.iter().map(ident).collect(),
+            partitions: partition_specs(table).into_iter().filter_map(|p| list(&p.name, &p.bounds)).collect(),
             at: Position::default(),
         }),
         Partitioning::Expression(exprs) => Some(PartitionBy::Expressions(
@@ -148,6 +155,13 @@ fn range(name: &str, bounds: &Bounds) -> Option<RangePartition> {
             RangePartition::Between { name, if_not_exists, lower: tuple(lower), upper: tuple(upper), properties }
         }
     })
+}
+
+fn list(name: &str, bounds: &Bounds) -> Option<ListPartition> {
+    let Bounds::List(keys) = bounds else { return None };
+    let literal = |value: &Value| (*value != Value::Null).then(|| Literal::new(literal_text(value)));
+    let values = keys.iter().map(|key| key.iter().map(literal).collect()).collect();
+    Some(ListPartition { name: Ident::new(name), if_not_exists: false, values, properties: Vec::new() })
 }
 
 const fn interval(unit: TimeUnit) -> IntervalUnit {

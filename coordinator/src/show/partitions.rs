@@ -1,4 +1,4 @@
-//! `SHOW PARTITIONS`.
+//! `SHOW [TEMPORARY] PARTITIONS`.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ pub const HEADER: &[&str] = &[
     "RowCount",
 ];
 
-pub fn partitions(context: &SessionContext, rows: &mut Rows, name: &ObjectName) -> Result<(), Error> {
+pub fn partitions(context: &SessionContext, rows: &mut Rows, temporary: bool, name: &ObjectName) -> Result<(), Error> {
     let table = context.table(name)?;
     let partition_key = match &table.partitioning {
         Partitioning::None => String::new(),
-        Partitioning::Range(columns) => column_names(&table, columns),
+        Partitioning::Range(columns) | Partitioning::List(columns) => column_names(&table, columns),
         Partitioning::Expression(exprs) => {
             column_names(&table, &exprs.iter().map(PartitionExpr::column).collect::<Vec<_>>())
         }
@@ -38,7 +38,8 @@ pub fn partitions(context: &SessionContext, rows: &mut Rows, name: &ObjectName) 
         [] => "RANDOM".to_owned(),
         columns => column_names(&table, columns),
     };
-    for partition in ordered(&table) {
+    let partitions = if temporary { by_bounds(table.temporary.values()) } else { ordered(&table) };
+    for partition in partitions {
         rows.push([
             partition.id.get().to_string(),
             partition.name.clone(),
@@ -59,7 +60,11 @@ pub fn partitions(context: &SessionContext, rows: &mut Rows, name: &ObjectName) 
 
 /// A table's partitions in order of their bounds.
 pub fn ordered(table: &Table) -> Vec<Arc<Partition>> {
-    let mut partitions: Vec<_> = table.partitions.values().cloned().collect();
+    by_bounds(table.partitions.values())
+}
+
+fn by_bounds<'a>(partitions: impl Iterator<Item = &'a Arc<Partition>>) -> Vec<Arc<Partition>> {
+    let mut partitions: Vec<_> = partitions.cloned().collect();
     partitions.sort_by(|a, b| a.bounds.cmp(&b.bounds));
     partitions
 }

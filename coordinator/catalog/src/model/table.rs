@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tarn_proto::time::TimeUnit;
 use tarn_proto::{ColumnId, DatabaseId, PartitionId, TableId, TableSchema};
 
-use super::{Partition, Tablet};
+use super::{Partition, SchemaHistory, Tablet};
 
 /// What a column takes when a load does not name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum DefaultValue {
     Constant(String),
     /// The load's start time.
     CurrentTimestamp,
+    /// The next of the table's increasing numbers. One column of a table has it at most.
+    AutoIncrement,
 }
 
 /// What the catalog knows of a column beside its schema entry.
@@ -58,6 +60,8 @@ pub enum Partitioning {
     /// Computed from the row, created on load. A single `DateTrunc` or `TimeSlice` gives [`super::Bounds::Range`];
     /// anything else gives [`super::Bounds::List`] over the expressions' values.
     Expression(Vec<PartitionExpr>),
+    /// Declared values of one or more columns; partitions have [`super::Bounds::List`].
+    List(Vec<ColumnId>),
 }
 
 /// How a partition's rows are divided into tablets.
@@ -94,10 +98,20 @@ pub struct Table {
     pub properties: BTreeMap<String, String>,
     /// The comment, or empty.
     pub comment: String,
-    /// Partitions by id.
+    /// Partitions by id: what queries read.
     pub partitions: OrdMap<PartitionId, Arc<Partition>>,
+    /// Temporary partitions by id, which are loaded by name to be put in the place of others. Their names are none of
+    /// `partitions`; their bounds overlap no other temporary one.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub temporary: OrdMap<PartitionId, Arc<Partition>>,
+    /// What open and committed transactions will put in the place of partitions ([`super::Overwrite`]), by id.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub shadows: OrdMap<PartitionId, Arc<Partition>>,
     /// When it was created, in milliseconds since 1970.
     pub created_ms: u64,
+    /// What became of its columns since.
+    #[serde(default, skip_serializing_if = "SchemaHistory::is_empty")]
+    pub history: SchemaHistory,
 }
 
 impl Table {
@@ -106,9 +120,24 @@ impl Table {
         self.partitions.values().find(|p| p.name.eq_ignore_ascii_case(name))
     }
 
-    /// Every tablet with its partition and its bucket in it, in order of both.
+    /// The temporary partition with this name, compared without case.
+    pub fn temporary_partition(&self, name: &str) -> Option<&Arc<Partition>> {
+        self.temporary.values().find(|p| p.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The partition with this id, also one that queries do not read.
+    pub fn partition_by_id(&self, id: PartitionId) -> Option<&Arc<Partition>> {
+        self.partitions.get(&id).or_else(|| self.temporary.get(&id)).or_else(|| self.shadows.get(&id))
+    }
+
+    /// Those that queries read, then temporary ones, then those that wait to take the place of others.
+    pub fn all_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.partitions.values().chain(self.temporary.values()).chain(self.shadows.values())
+    }
+
+    /// Every tablet of every partition, with its partition and its bucket in it.
     pub fn tablets(&self) -> impl Iterator<Item = (PartitionId, u32, &Tablet)> {
-        self.partitions.values().flat_map(|p| p.tablets.iter().zip(0..).map(|(tablet, bucket)| (p.id, bucket, tablet)))
+        self.all_partitions().flat_map(|p| p.tablets.iter().zip(0..).map(|(tablet, bucket)| (p.id, bucket, tablet)))
     }
 }
 

@@ -38,8 +38,29 @@ pub struct Transaction {
     pub began_ms: u64,
     /// When the leader may abort it if it has not committed, in milliseconds since 1970.
     pub expires_ms: u64,
+    /// What it replaces, if it does not add to what is there. Only while it is open or committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwrite: Option<Overwrite>,
     /// Where it is.
     pub state: TransactionState,
+}
+
+/// The partitions that a transaction replaces in the step that makes it visible.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overwrite {
+    /// It replaces every partition of the table: one that is added meanwhile refuses the commit.
+    pub whole: bool,
+    /// By the id of the partition that is replaced.
+    pub replacements: BTreeMap<PartitionId, Replacement>,
+}
+
+/// What takes a partition's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// The partition among [`super::Table::shadows`] that does.
+    pub with: PartitionId,
+    /// The version that the rows were computed from, if they were: a later one refuses the commit.
+    pub read: Option<Version>,
 }
 
 impl Transaction {

@@ -64,6 +64,7 @@ pub(super) fn normalize(partitioning: &Partitioning, name: &str, bounds: &Bounds
             };
         }
         Partitioning::Range(columns) => (true, columns.len()),
+        Partitioning::List(columns) => (false, columns.len()),
         Partitioning::Expression(expressions) => {
             let time = matches!(expressions[..], [PartitionExpr::DateTrunc(..) | PartitionExpr::TimeSlice(..)]);
             (time, expressions.len())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use tarn_proto::{NodeId, PartitionId, TableId};
 
 use super::bounds::{Cover, normalize};
@@ -10,6 +11,8 @@ use super::tablets::Dealer;
 use super::{Outcome, check_name};
 use crate::command::{PartitionSpec, Response};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Table};
+
+type Partitions = OrdMap<PartitionId, Arc<Partition>>;
 
 /// Names and bounds of a table's partitions while some are added.
 pub(super) struct Layout<'a> {
@@ -20,12 +23,29 @@ pub(super) struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
+    /// The partitions that queries read. A name that a temporary one has is taken, too.
     pub(super) fn new(table: &'a Table) -> Self {
-        let mut layout = Self { table, names: BTreeMap::new(), cover: Cover::new(), partitions: BTreeMap::new() };
-        for partition in table.partitions.values() {
+        Self::of(table, &table.partitions, &table.temporary)
+    }
+
+    /// The temporary partitions.
+    pub(super) fn temporary(table: &'a Table) -> Self {
+        Self::of(table, &table.temporary, &table.partitions)
+    }
+
+    fn of(table: &'a Table, partitions: &Partitions, others: &Partitions) -> Self {
+        let names = others.values().map(|other| (other.name.to_ascii_lowercase(), other.id)).collect();
+        let mut layout = Self { table, names, cover: Cover::new(), partitions: BTreeMap::new() };
+        for partition in partitions.values() {
             layout.insert(partition);
         }
         layout
+    }
+
+    /// The name of a partition that shares a key with `bounds`.
+    pub(super) fn overlapping(&self, bounds: &Bounds) -> Option<&str> {
+        let other = self.cover.overlapping(bounds)?;
+        self.partitions.get(&other).map(|(name, _)| name.as_str())
     }
 
     pub(super) fn insert(&mut self, partition: &Partition) {
@@ -143,7 +163,8 @@ impl Catalog {
         check_name("partition", new_name)?;
         let table = self.table_mut(table)?;
         let id = table.partition(name).ok_or_else(|| unknown(table, name))?.id;
-        if table.partition(new_name).is_some_and(|other| other.id != id) {
+        if table.partition(new_name).or_else(|| table.temporary_partition(new_name)).is_some_and(|other| other.id != id)
+        {
             return Err(Error::PartitionExists { table: table.name.clone(), partition: new_name.to_owned() });
         }
         if let Some(partition) = table.partitions.get_mut(&id) {

@@ -10,7 +10,7 @@ use super::partition::{Layout, unknown};
 use super::tablets::Dealer;
 use super::{Outcome, table_spec};
 use crate::command::{PartitionSpec, Response, TableSpec};
-use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, Table};
+use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, SchemaHistory, Table};
 
 impl Catalog {
     pub(super) fn create_table(
@@ -40,7 +40,10 @@ impl Catalog {
             properties: spec.properties.clone(),
             comment: spec.comment.clone(),
             partitions: OrdMap::new(),
+            temporary: OrdMap::new(),
+            shadows: OrdMap::new(),
             created_ms: now_ms,
+            history: SchemaHistory::default(),
         };
         table.partitions = self.first_partitions(&table, &spec.partitions, placement, now_ms)?;
         self.insert_relation(database, Relation::Table(Arc::new(table)));
@@ -118,7 +121,7 @@ impl Catalog {
     }
 
     /// Renames a table to a name that is free.
-    fn give_name(&mut self, table: &Table, new_name: &str) {
+    pub(super) fn give_name(&mut self, table: &Table, new_name: &str) {
         let mut table = table.clone();
         self.relation_names.remove(&(table.database, Arc::from(table.name.as_str())));
         if table.partitioning == Partitioning::None {
@@ -146,6 +149,9 @@ impl Catalog {
             let partition = |name: &String| table.partition(name).map(|p| p.id).ok_or_else(|| unknown(&table, name));
             names.iter().map(partition).collect::<Result<_, _>>()?
         };
+        if names.is_empty() {
+            self.drop_temporary_partitions(table.id)?;
+        }
         if ids.is_empty() {
             return Ok(Response::Done);
         }

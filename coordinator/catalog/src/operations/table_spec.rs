@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tarn_proto::ColumnId;
 
-use super::check_name;
+use super::{check_name, table_model};
 use crate::command::TableSpec;
 use crate::{Error, Partitioning};
 
@@ -32,8 +32,10 @@ pub(super) fn check(spec: &TableSpec) -> Result<(), Error> {
     }
     let partition_columns: Vec<ColumnId> = match &spec.partitioning {
         Partitioning::None => Vec::new(),
-        Partitioning::Range(columns) if columns.is_empty() => return invalid("has no partition column".to_owned()),
-        Partitioning::Range(columns) => columns.clone(),
+        Partitioning::Range(columns) | Partitioning::List(columns) if columns.is_empty() => {
+            return invalid("has no partition column".to_owned());
+        }
+        Partitioning::Range(columns) | Partitioning::List(columns) => columns.clone(),
         Partitioning::Expression(expressions) if expressions.is_empty() => {
             return invalid("has no partition expression".to_owned());
         }
@@ -58,6 +60,7 @@ pub(super) fn check(spec: &TableSpec) -> Result<(), Error> {
             }
         }
     }
+    table_model::check(&spec.schema, &partition_columns, &spec.distribution.columns).or_else(invalid)?;
     if let Some(id) = spec.columns.keys().find(|id| !ids.contains(id)) {
         return invalid(format!("has a default or comment for {id}, which is none of its columns"));
     }

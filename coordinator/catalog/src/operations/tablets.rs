@@ -109,13 +109,14 @@ impl Catalog {
     /// Drops a table or view, if it is there.
     pub(super) fn drop_relation(&mut self, id: TableId) {
         let Some(relation) = self.relations.remove(&id) else { return };
+        self.increments.remove(&id);
         let database = match &relation {
             Relation::Table(table) => table.database,
             Relation::View(view) => view.database,
         };
         self.relation_names.remove(&(database, Arc::from(relation.name())));
         if let Relation::Table(table) = relation {
-            for partition in table.partitions.values() {
+            for partition in table.all_partitions() {
                 self.drop_tablets(partition);
             }
         }

@@ -14,7 +14,7 @@ use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TxnId, Version};
 
 use super::{Outcome, check_name};
 use crate::command::Response;
-use crate::{Catalog, Error, Partition, Relation, TabletWrite, Transaction, TransactionState};
+use crate::{Catalog, Error, Partition, Relation, Table, TabletWrite, Transaction, TransactionState};
 
 /// The reason of transactions that [`Catalog::expire_transactions`] aborts.
 const TIMED_OUT: &str = "timed out before it was committed";
@@ -58,6 +58,7 @@ impl Catalog {
             owner: owner.clone(),
             began_ms: now_ms,
             expires_ms: now_ms.saturating_add(timeout_ms),
+            overwrite: None,
             state: TransactionState::Prepare,
         };
         self.transactions.insert(id, Arc::new(transaction));
@@ -74,9 +75,9 @@ impl Catalog {
             }
             TransactionState::Aborted { .. } => return Err(refused(&transaction, "committed")),
         }
-        if !matches!(self.relations.get(&transaction.table), Some(Relation::Table(_))) {
+        let Some(Relation::Table(table)) = self.relations.get(&transaction.table).cloned() else {
             return Err(Error::TabletGone { txn });
-        }
+        };
         let mut partitions = BTreeSet::new();
         let mut rowsets = BTreeSet::new();
         for write in writes {
@@ -92,6 +93,7 @@ impl Catalog {
             }
             partitions.insert(owner.partition);
         }
+        self.check_replaced(&transaction, &table, &partitions)?;
         let mut versions = BTreeMap::new();
         for id in partitions {
             let partition = self.partition_mut(transaction.table, id).ok_or(Error::TabletGone { txn })?;
@@ -131,6 +133,9 @@ impl Catalog {
                 tablet.bytes = tablet.bytes.saturating_add(write.bytes);
             }
         }
+        if let Some(overwrite) = &transaction.overwrite {
+            self.put_in_place(transaction.table, overwrite);
+        }
         let state = TransactionState::Visible { rows, versions: versions.clone(), visible_ms: now_ms };
         self.set_state(&transaction, state);
         self.committed.retain(|waiting| *waiting != txn);
@@ -142,6 +147,7 @@ impl Catalog {
         match &transaction.state {
             TransactionState::Prepare => {
                 let state = TransactionState::Aborted { reason: reason.to_owned(), aborted_ms: now_ms };
+                self.drop_shadows(&transaction);
                 self.set_state(&transaction, state);
                 Ok(Response::Done)
             }
@@ -163,6 +169,7 @@ impl Catalog {
             let ended_ms = match transaction.state {
                 TransactionState::Prepare if transaction.expires_ms <= now_ms => {
                     let state = TransactionState::Aborted { reason: TIMED_OUT.to_owned(), aborted_ms: now_ms };
+                    self.drop_shadows(&transaction);
                     self.set_state(&transaction, state);
                     continue;
                 }
@@ -184,16 +191,20 @@ impl Catalog {
         Response::Done
     }
 
-    fn existing_transaction(&self, txn: TxnId) -> Result<Arc<Transaction>, Error> {
+    pub(super) fn existing_transaction(&self, txn: TxnId) -> Result<Arc<Transaction>, Error> {
         self.transactions.get(&txn).cloned().ok_or(Error::UnknownTransaction(txn))
     }
 
     fn set_state(&mut self, transaction: &Transaction, state: TransactionState) {
-        self.transactions.insert(transaction.id, Arc::new(Transaction { state, ..transaction.clone() }));
+        // What is over has nothing to replace any more.
+        let overwrite = transaction.overwrite.clone().filter(|_| matches!(state, TransactionState::Committed { .. }));
+        self.transactions.insert(transaction.id, Arc::new(Transaction { state, overwrite, ..transaction.clone() }));
     }
 
     fn partition_mut(&mut self, table: TableId, partition: PartitionId) -> Option<&mut Partition> {
-        self.table_mut(table).ok()?.partitions.get_mut(&partition).map(Arc::make_mut)
+        let Table { partitions, temporary, shadows, .. } = self.table_mut(table).ok()?;
+        let maps = [partitions, temporary, shadows];
+        maps.into_iter().find_map(|map| map.get_mut(&partition)).map(Arc::make_mut)
     }
 }
 
@@ -212,7 +223,7 @@ fn advance(txn: TxnId, partition: &mut Partition, version: Version, now_ms: u64)
     Ok(())
 }
 
-fn refused(transaction: &Transaction, action: &str) -> Error {
+pub(super) fn refused(transaction: &Transaction, action: &str) -> Error {
     Error::TransactionState {
         txn: transaction.id,
         state: transaction.state.name().to_owned(),

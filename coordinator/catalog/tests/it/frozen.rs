@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use tarn_catalog::command::{PartitionSpec, TableSpec};
+use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::encoding;
 use tarn_proto::time::TimeUnit;
@@ -84,6 +84,55 @@ fn more_commands() -> [Command; 3] {
     .map(|operation| Command { request_id: 7, operation })
 }
 
+/// Commands that replace, make and drop partitions.
+fn partition_commands() -> [Command; 6] {
+    let table = TableId(1005);
+    let list = names("p1", &["ä", "b"]);
+    [
+        Operation::AddTemporaryPartitions { table, partitions: vec![list.clone()], placement: placement() },
+        Operation::DropTemporaryPartition { table, name: "p1".to_owned(), if_exists: true },
+        Operation::ReplacePartitions {
+            table,
+            partitions: vec!["p1".to_owned(), "p2".to_owned()],
+            temporary: vec!["t1".to_owned()],
+            strict_range: false,
+            temporary_names: true,
+        },
+        Operation::MaintainPartitions {
+            table,
+            add: vec![days("p20240101", 19_723, 19_724)],
+            drop: vec![PartitionId(1007)],
+            buckets: Some(3),
+            placement: placement(),
+        },
+        Operation::SetTableProperties {
+            table,
+            properties: BTreeMap::from([("partition_live_number".to_owned(), "3".to_owned())]),
+        },
+        Operation::PrepareOverwrite {
+            txn: TxnId(70_000),
+            table,
+            whole: true,
+            partitions: BTreeMap::from([(PartitionId(1007), None), (PartitionId(1010), Some(Version(2)))]),
+            placement: placement(),
+        },
+    ]
+    .map(|operation| Command { request_id: 7, operation })
+}
+
+/// A table by list with a temporary partition, and a transaction that overwrites it.
+fn overwritten_catalog() -> Catalog {
+    let (mut tested, shop) = Tested::new();
+    tested.now_ms = 1_700_000_000_000;
+    let table = tested.create(shop, by_list("lists", vec![names("p1", &["a"]), names("p2", &["b", "c"])]));
+    let partitions = vec![names("t1", &["a"])];
+    tested.run(Operation::AddTemporaryPartitions { table, partitions, placement: placement() });
+    let p1 = tested.partition(table, "p1").id;
+    let txn = tested.begin(shop, "overwrite", table);
+    tested.prepare(txn, &[(p1, Some(Version::FIRST))], false);
+    tested.catalog
+}
+
 fn response() -> Response {
     Response::LabelUsed {
         txn: TxnId(70_000),
@@ -130,6 +179,84 @@ fn commands_about_tables_that_were_replaced_have_their_frozen_bytes() {
     for command in more_commands() {
         assert_eq!(Command::decode(&command.encode()).unwrap(), command);
     }
+}
+
+/// Every kind of change of a table.
+fn alterations() -> [Command; 2] {
+    let new = NewColumn {
+        name: "price".to_owned(),
+        data_type: DataType::Decimal(10, 2),
+        nullable: false,
+        aggregation: Some(Aggregation::ReplaceIfNotNull),
+        initial: Some("1.50".to_owned()),
+        info: ColumnInfo { default: Some(DefaultValue::Constant("2".to_owned())), comment: "net".to_owned() },
+    };
+    let alterations = vec![
+        Alteration::AddColumns { columns: vec![new], place: Place::First },
+        Alteration::DropColumn { column: ColumnId(4) },
+        Alteration::RenameColumn { column: ColumnId(5), name: "b".to_owned() },
+        Alteration::ModifyColumn {
+            column: ColumnId(6),
+            data_type: DataType::BigInt,
+            nullable: true,
+            info: ColumnInfo::default(),
+            place: Some(Place::After(ColumnId(5))),
+        },
+        Alteration::OrderColumns { columns: vec![ColumnId(6), ColumnId(5)] },
+        Alteration::SetComment { comment: "c".to_owned() },
+    ];
+    [
+        Operation::AlterTable { table: TableId(1005), schema_version: SchemaVersion(300), alterations },
+        Operation::SwapTables { one: TableId(1005), other: TableId(1010) },
+    ]
+    .map(|operation| Command { request_id: 9, operation })
+}
+
+/// A table with a column that is younger than others.
+fn altered() -> Catalog {
+    let (mut tested, shop) = Tested::new();
+    tested.now_ms = 1_700_000_000_000;
+    let table = tested.create(shop, whole("orders"));
+    let Operation::AlterTable { alterations, .. } = alterations()[0].operation.clone() else { panic!("no change") };
+    let Alteration::AddColumns { mut columns, .. } = alterations[0].clone() else { panic!("no column") };
+    columns[0].aggregation = None;
+    let alterations = vec![Alteration::AddColumns { columns, place: Place::Last }];
+    tested.run(Operation::AlterTable { table, schema_version: SchemaVersion(1), alterations });
+    tested.catalog
+}
+
+#[test]
+fn changes_of_tables_have_their_frozen_bytes() {
+    let frozen = include_str!("frozen/alterations.hex");
+    let all: String = alterations().iter().map(|command| hex(&command.encode())).collect();
+    assert_eq!(all, frozen);
+    for command in alterations() {
+        assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+    }
+}
+
+#[test]
+fn an_altered_catalog_has_its_frozen_bytes() {
+    let frozen = include_str!("frozen/altered_catalog.hex");
+    assert_eq!(hex(&altered().encode()), frozen);
+    assert_eq!(Catalog::decode(&unhex(frozen)).unwrap(), altered());
+}
+
+#[test]
+fn commands_about_partitions_have_their_frozen_bytes() {
+    let frozen = include_str!("frozen/partition_commands.hex");
+    let all: String = partition_commands().iter().map(|command| hex(&command.encode())).collect();
+    assert_eq!(all, frozen);
+    for command in partition_commands() {
+        assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+    }
+}
+
+#[test]
+fn a_catalog_with_partitions_that_wait_has_its_frozen_bytes() {
+    let frozen = include_str!("frozen/overwritten_catalog.hex");
+    assert_eq!(hex(&overwritten_catalog().encode()), frozen);
+    assert_eq!(Catalog::decode(&unhex(frozen)).unwrap(), overwritten_catalog());
 }
 
 #[test]

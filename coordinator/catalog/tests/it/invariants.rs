@@ -9,6 +9,7 @@ pub fn check(catalog: &Catalog) {
     names_and_ids_agree(catalog);
     tablets_and_owners_agree(catalog);
     partitions_are_disjoint(catalog);
+    shadows_are_of_transactions(catalog);
     versions_are_those_of_transactions(catalog);
     labels_name_transactions(catalog);
     let order: BTreeSet<_> = catalog.request_order.iter().collect();
@@ -25,6 +26,11 @@ pub fn check_step(before: &Catalog, after: &Catalog, response: &Response) {
         assert_eq!(&unchanged, after);
     }
     assert!(after.last_id >= before.last_id);
+    for old in tables(before) {
+        if let Some(new) = after.table_by_id(old.id) {
+            columns_go_on(&old.schema, &new.schema);
+        }
+    }
     let later: BTreeMap<_, _> = partitions(after).map(|(_, p)| (p.id, p)).collect();
     for (_, old) in partitions(before) {
         if let Some(new) = later.get(&old.id) {
@@ -32,6 +38,19 @@ pub fn check_step(before: &Catalog, after: &Catalog, response: &Response) {
             assert!(new.rows >= old.rows);
         }
     }
+}
+
+/// A column that was not there before has an id above all that were.
+fn columns_go_on(before: &TableSchema, after: &TableSchema) {
+    assert!(after.version >= before.version);
+    if after.version == before.version {
+        assert_eq!(after, before);
+    }
+    let greatest = before.columns.iter().map(|c| c.id).max();
+    for column in &after.columns {
+        assert!(before.index_of(column.id).is_some() || Some(column.id) > greatest, "{} comes twice", column.id);
+    }
+    assert_eq!((&after.keys, &after.sort_key, after.model), (&before.keys, &before.sort_key, before.model));
 }
 
 fn tables(catalog: &Catalog) -> impl Iterator<Item = &Table> {
@@ -42,7 +61,7 @@ fn tables(catalog: &Catalog) -> impl Iterator<Item = &Table> {
 }
 
 fn partitions(catalog: &Catalog) -> impl Iterator<Item = (&Table, &Partition)> {
-    tables(catalog).flat_map(|t| t.partitions.values().map(move |p| (t, &**p)))
+    tables(catalog).flat_map(|t| t.all_partitions().map(move |p| (t, &**p)))
 }
 
 fn names_and_ids_agree(catalog: &Catalog) {
@@ -85,15 +104,42 @@ fn tablets_and_owners_agree(catalog: &Catalog) {
 fn partitions_are_disjoint(catalog: &Catalog) {
     for table in tables(catalog) {
         let all: Vec<_> = table.partitions.values().collect();
-        for (i, one) in all.iter().enumerate() {
-            for other in &all[i + 1..] {
-                assert!(!one.name.eq_ignore_ascii_case(&other.name), "{} twice", one.name);
-                assert!(!one.bounds.overlaps(&other.bounds), "{:?} overlaps {:?}", one.bounds, other.bounds);
+        let temporary: Vec<_> = table.temporary.values().collect();
+        for all in [&all, &temporary] {
+            for (i, one) in all.iter().enumerate() {
+                for other in &all[i + 1..] {
+                    assert!(!one.bounds.overlaps(&other.bounds), "{:?} overlaps {:?}", one.bounds, other.bounds);
+                }
             }
         }
+        let names: BTreeSet<_> = all.iter().chain(&temporary).map(|p| p.name.to_ascii_lowercase()).collect();
+        assert_eq!(names.len(), all.len() + temporary.len(), "a name is there twice: {names:?}");
         if table.partitioning == Partitioning::None {
             assert_eq!(all.len(), 1);
         }
+    }
+}
+
+/// Each shadow waits for one open or committed transaction, and no partition is replaced by two committed ones.
+fn shadows_are_of_transactions(catalog: &Catalog) {
+    let overwrites = || catalog.transactions.values().filter_map(|txn| Some((txn, txn.overwrite.as_ref()?)));
+    let mut expected: BTreeMap<TableId, Vec<PartitionId>> = BTreeMap::new();
+    let mut replaced = BTreeSet::new();
+    for (txn, overwrite) in overwrites() {
+        let committed = matches!(txn.state, TransactionState::Committed { .. });
+        assert!(committed || txn.state == TransactionState::Prepare, "{} is {}", txn.id, txn.state.name());
+        if catalog.table_by_id(txn.table).is_none() {
+            continue;
+        }
+        for (old, replacement) in &overwrite.replacements {
+            expected.entry(txn.table).or_default().push(replacement.with);
+            assert!(!committed || replaced.insert(*old), "{old} is replaced twice");
+        }
+    }
+    for table in tables(catalog) {
+        let mut shadows = expected.remove(&table.id).unwrap_or_default();
+        shadows.sort();
+        assert_eq!(shadows, table.shadows.keys().copied().collect::<Vec<_>>());
     }
 }
 

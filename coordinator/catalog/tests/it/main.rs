@@ -6,9 +6,13 @@
 mod frozen;
 mod invariants;
 mod nodes;
+mod overwrites;
 mod partitions;
 mod properties;
 mod reading;
+mod schema;
+mod schema_sequences;
 mod support;
 mod tables;
+mod temporary;
 mod transactions;

@@ -82,6 +82,20 @@ fn overlapping_and_repeated_partitions_are_refused_as_a_whole() {
 }
 
 #[test]
+fn declared_values_belong_to_one_partition() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, by_list("t", vec![names("p1", &["b", "a"]), names("p2", &["c"])]));
+    let a = [Value::Text("a".to_owned())];
+    assert!(tested.partition(table, "p1").bounds.contains(&a));
+    assert!(!tested.partition(table, "p2").bounds.contains(&a));
+    assert_eq!(tested.partition(table, "p1").bounds, names("p1", &["a", "b"]).bounds, "lists are kept in one order");
+    let overlap = tested.refuse(add(table, vec![names("p3", &["d", "c"])], true));
+    assert!(matches!(overlap, Error::PartitionOverlap { partition, other, .. } if partition == "p3" && other == "p2"));
+    assert!(matches!(tested.refuse(add(table, vec![days("p3", 0, 1)], true)), Error::Invalid(_)));
+    ids(tested.run(add(table, vec![names("p3", &["d"])], true)));
+}
+
+#[test]
 fn bounds_must_fit_the_partitioning() {
     let (mut tested, database) = Tested::new();
     let ranges = tested.create(database, by_day("ranges", vec![]));

@@ -1,12 +1,12 @@
 //! Random command sequences.
 
 use proptest::prelude::*;
-use tarn_catalog::command::PartitionSpec;
+use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place};
 use tarn_catalog::*;
 use tarn_proto::*;
 
 use crate::invariants;
-use crate::support::{Tested, by_day, by_name, days, names, placement, whole};
+use crate::support::{Tested, by_day, by_list, by_name, days, names, placement, whole};
 
 /// A command before its ids are known: numbers that pick from what the catalog holds.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ struct Step {
 }
 
 fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (0u8..50, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
+    let step = (0u8..66, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
         kind,
         pick,
         flag,
@@ -40,7 +40,12 @@ fn pick<T>(all: impl Iterator<Item = T>, n: u8, none: T) -> T {
 /// Where a sequence starts: something to work with, so that few steps are spent on refusals.
 fn beginning() -> Catalog {
     let (mut tested, database) = Tested::new();
-    for table in [by_day("t0", vec![days("p0", 0, 3), days("p1", 3, 5)]), by_name("t1"), whole("t2")] {
+    for table in [
+        by_day("t0", vec![days("p0", 0, 3), days("p1", 3, 5)]),
+        by_name("t1"),
+        whole("t2"),
+        by_list("t3", vec![names("P0", &["v0", "v1"])]),
+    ] {
         tested.create(database, table);
     }
     tested.catalog
@@ -53,6 +58,17 @@ fn name(prefix: &str, n: u8, of: u8) -> String {
 /// `shop` is the database that there is from the beginning.
 fn database_name(n: u8, of: u8) -> String {
     if n.is_multiple_of(of) { "shop".to_owned() } else { name("db", n, of) }
+}
+
+fn is_by_name(catalog: &Catalog, table: TableId) -> bool {
+    let by_name = |t: &Table| matches!(t.partitioning, Partitioning::Expression(_) | Partitioning::List(_));
+    catalog.table_by_id(table).is_some_and(|t| by_name(t))
+}
+
+/// The name of a temporary partition.
+fn temporary(catalog: &Catalog, table: TableId, n: u8) -> String {
+    let table = catalog.table_by_id(table);
+    table.map(|t| pick(t.temporary.values().map(|p| p.name.clone()), n, String::new())).unwrap_or_default()
 }
 
 impl Step {
@@ -108,9 +124,10 @@ impl Step {
             8 => Operation::RenameDatabase { name: database_name(a, 3), new_name: database_name(b, 4) },
             9..=13 => {
                 let table = name("t", b, 5);
-                let table = match c % 3 {
+                let table = match c % 4 {
                     0 => whole(&table),
                     1 => by_name(&table),
+                    2 => by_list(&table, vec![]),
                     _ if flag => by_day(&table, self.partition_specs(false)),
                     _ => by_day(&table, vec![]),
                 };
@@ -131,9 +148,7 @@ impl Step {
             }
             17..=21 => {
                 let table = self.table(catalog);
-                let by_name =
-                    catalog.table_by_id(table).is_some_and(|t| matches!(t.partitioning, Partitioning::Expression(_)));
-                let partitions = self.partition_specs(by_name != (d == 1));
+                let partitions = self.partition_specs(is_by_name(catalog, table) != (d == 1));
                 let placement = self.placement(catalog);
                 Operation::AddPartitions { table, partitions, fail_if_exists: flag, placement }
             }
@@ -171,7 +186,16 @@ impl Step {
                     .and_then(|t| catalog.table_by_id(t))
                     .map(|t| t.tablets().map(|(_, _, tablet)| tablet.id).collect())
                     .unwrap_or_default();
-                let some = tablets.into_iter().filter(|t| (t.get() + u64::from(a)) % 3 != 0);
+                // What a load writes: the partitions it replaces, or any but those that others do.
+                let owned = |tablet: &TabletId| {
+                    let (owner, _) = catalog.tablet(*tablet).unwrap();
+                    let shadow = catalog.table_by_id(owner.table).unwrap().shadows.contains_key(&owner.partition);
+                    match catalog.transaction(txn).and_then(|t| t.overwrite.as_ref()) {
+                        Some(overwrite) => overwrite.replacements.values().any(|r| r.with == owner.partition),
+                        None => !shadow || d == 1,
+                    }
+                };
+                let some = tablets.into_iter().filter(owned).filter(|t| (t.get() + u64::from(a)) % 3 != 0);
                 let write = |tablet| TabletWrite {
                     tablet,
                     rowset: RowsetId(u64::from(c)),
@@ -204,6 +228,86 @@ impl Step {
                 };
                 Operation::ReplaceTable { old: (a > 16).then_some(old), new: self.table(catalog), name }
             }
+            49 | 50 => Operation::AddTemporaryPartitions {
+                table: self.table(catalog),
+                partitions: {
+                    let mut specs = self.partition_specs(is_by_name(catalog, self.table(catalog)));
+                    specs.truncate(if flag { 1 } else { 2 });
+                    specs.iter_mut().for_each(|spec| spec.name.insert(0, 't'));
+                    specs
+                },
+                placement: self.placement(catalog),
+            },
+            51 => Operation::DropTemporaryPartition {
+                table: self.table(catalog),
+                name: temporary(catalog, self.table(catalog), c),
+                if_exists: flag,
+            },
+            52 | 53 => Operation::ReplacePartitions {
+                table: self.table(catalog),
+                partitions: vec![
+                    catalog
+                        .table_by_id(self.table(catalog))
+                        .map(|t| pick(t.partitions.values().map(|p| p.name.clone()), b, String::new()))
+                        .unwrap_or_default(),
+                ],
+                temporary: vec![temporary(catalog, self.table(catalog), c)],
+                strict_range: d < 64,
+                temporary_names: flag,
+            },
+            54..=59 => {
+                let txn = self.open_txn(catalog);
+                let table = catalog.transaction(txn).map_or(TableId(0), |t| t.table);
+                let all = catalog.table_by_id(table).into_iter().flat_map(|t| t.all_partitions());
+                let some = all.filter(|p| flag || (p.id.get() + u64::from(a)) % 3 != 0);
+                let read = |p: &Partition| (c < 64).then_some(p.visible_version);
+                let partitions = some.map(|p| (p.id, read(p))).collect();
+                Operation::PrepareOverwrite {
+                    txn,
+                    table,
+                    whole: d < 64,
+                    partitions,
+                    placement: self.placement(catalog),
+                }
+            }
+            60 => Operation::SetTableProperties {
+                table: self.table(catalog),
+                properties: [(name("property", b, 3), name("", c, 2))].into(),
+            },
+            62..=64 => {
+                let table = self.table(catalog);
+                let now = catalog.table_by_id(table).map_or(SchemaVersion(1), |t| t.schema.version);
+                let version = if a < 16 { SchemaVersion(1) } else { now };
+                let column = |n: u8| ColumnId(u32::from(n) % 9 + 1);
+                let new = NewColumn {
+                    name: name("c", b, 9),
+                    data_type: [DataType::SmallInt, DataType::Varchar(9)][usize::from(flag)].clone(),
+                    nullable: d > 32,
+                    aggregation: None,
+                    initial: flag.then(|| name("", c, 90)),
+                    info: ColumnInfo { comment: name("comment", c, 3), ..ColumnInfo::default() },
+                };
+                let add = Alteration::AddColumns { columns: vec![new], place: Place::Last };
+                let other = match d % 4 {
+                    0 => Alteration::DropColumn { column: column(c) },
+                    1 => Alteration::RenameColumn { column: column(c), name: name("C", b, 9) },
+                    2 => Alteration::SetComment { comment: name("comment", c, 3) },
+                    _ => Alteration::ModifyColumn {
+                        column: column(c),
+                        data_type: [DataType::Int, DataType::String][usize::from(flag)].clone(),
+                        nullable: true,
+                        info: ColumnInfo::default(),
+                        place: (b < 64).then_some(Place::After(column(b))),
+                    },
+                };
+                let alterations =
+                    if b < 100 { vec![add] } else { vec![other, add].into_iter().skip(b as usize % 2).collect() };
+                Operation::AlterTable { table, schema_version: version, alterations }
+            }
+            65 => Operation::SwapTables {
+                one: self.table(catalog),
+                other: pick(catalog.relations.keys().copied(), c, TableId(0)),
+            },
             _ => Operation::ForgetTablets {
                 tablets: catalog.dropped_tablets.keys().take(c as usize % 4).copied().collect(),
             },

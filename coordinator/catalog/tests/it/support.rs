@@ -71,6 +71,13 @@ impl Tested {
         }
     }
 
+    /// Makes a transaction replace partitions, of which it has read these versions.
+    pub fn prepare(&mut self, txn: TxnId, partitions: &[(PartitionId, Option<Version>)], whole: bool) -> Response {
+        let table = self.catalog.transaction(txn).unwrap().table;
+        let partitions = partitions.iter().copied().collect();
+        self.run(Operation::PrepareOverwrite { txn, table, whole, partitions, placement: placement() })
+    }
+
     pub fn partition(&self, table: TableId, name: &str) -> &Partition {
         self.catalog.table_by_id(table).unwrap().partition(name).unwrap()
     }
@@ -163,6 +170,11 @@ pub fn by_day(name: &str, partitions: Vec<PartitionSpec>) -> TableSpec {
 /// A table by values of `name`.
 pub fn by_name(name: &str) -> TableSpec {
     spec(name, Partitioning::Expression(vec![PartitionExpr::Column(ColumnId(3))]), vec![])
+}
+
+/// A table by declared values of `name`.
+pub fn by_list(name: &str, partitions: Vec<PartitionSpec>) -> TableSpec {
+    spec(name, Partitioning::List(vec![ColumnId(3)]), partitions)
 }
 
 /// A partition of the days `lower..upper`.

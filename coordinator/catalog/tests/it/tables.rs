@@ -81,6 +81,94 @@ fn impossible_tables_are_refused() {
     assert_eq!(tested.refuse(create(unknown, whole("t"))), Error::UnknownDatabase("db9".to_owned()));
 }
 
+/// `whole` with another model, as that wants it.
+fn of_model(model: TableModel) -> TableSpec {
+    let mut table = whole("t");
+    table.schema.model = model;
+    if model.merges_on_read() {
+        table.schema.columns[2].aggregation = Some(Aggregation::Replace);
+    }
+    table
+}
+
+#[test]
+fn tables_that_their_model_forbids_are_refused() {
+    let (mut tested, database) = Tested::new();
+    for (model, name) in [
+        (TableModel::Duplicate, "duplicate"),
+        (TableModel::Aggregate, "aggregate"),
+        (TableModel::Unique, "unique"),
+        (TableModel::PrimaryKey, "primary"),
+    ] {
+        let mut table = TableSpec { name: name.to_owned(), ..of_model(model) };
+        tested.create(database, table.clone());
+        if model != TableModel::PrimaryKey {
+            // Only there a key may not be NULL.
+            table.name = format!("{name} nullable");
+            table.schema.columns[0].nullable = true;
+            tested.create(database, table);
+        }
+    }
+    let aggregated = [TableModel::Aggregate, TableModel::Unique];
+    let keyed = [TableModel::Aggregate, TableModel::Unique, TableModel::PrimaryKey];
+    type Change = fn(&mut TableSpec);
+    let changes: [(&[TableModel], Change, &str); 9] = [
+        (
+            &[TableModel::Duplicate],
+            |t| t.schema.columns[2].aggregation = Some(Aggregation::Sum),
+            "has an aggregation, SUM",
+        ),
+        (&[TableModel::PrimaryKey], |t| t.schema.columns[2].aggregation = Some(Aggregation::Max), "has an aggregation"),
+        (&aggregated, |t| t.schema.columns[0].aggregation = Some(Aggregation::Min), "has an aggregation, MIN"),
+        (&aggregated, |t| t.schema.columns[2].aggregation = None, "has no aggregation for column `name`"),
+        (&keyed, |t| t.distribution.columns = vec![], "has no bucket columns"),
+        (&keyed, |t| t.distribution.columns = vec![ColumnId(3)], "among its bucket columns, which is no key"),
+        (
+            &keyed,
+            |t| t.partitioning = Partitioning::Expression(vec![PartitionExpr::Column(ColumnId(3))]),
+            "among its partition columns, which is no key",
+        ),
+        (&aggregated, |t| t.schema.sort_key = vec![ColumnId(2)], "has a sort key that is not its keys in some order"),
+        (&[TableModel::PrimaryKey], |t| t.schema.columns[1].nullable = true, "the primary key column `id`"),
+    ];
+    for (models, change, expected) in changes {
+        for model in models {
+            let mut table = of_model(*model);
+            change(&mut table);
+            let error = tested.refuse(create(database, table)).to_string();
+            assert!(error.contains(expected), "{model:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_primary_key_tables_sort_key_is_free() {
+    let (mut tested, database) = Tested::new();
+    let mut table = of_model(TableModel::PrimaryKey);
+    table.schema.sort_key = vec![ColumnId(3)];
+    tested.create(database, table);
+}
+
+#[test]
+fn a_table_gives_each_of_its_numbers_once() {
+    let (mut tested, database) = Tested::new();
+    let mut spec = whole("t");
+    spec.columns.entry(ColumnId(2)).or_default().default = Some(DefaultValue::AutoIncrement);
+    let table = tested.create(database, spec);
+    let take = |count| Operation::TakeIncrements { table, count };
+    assert_eq!(tested.run(take(3)), Response::Increments { first: 1 });
+    assert_eq!(tested.run(take(10)), Response::Increments { first: 4 });
+    assert!(matches!(tested.refuse(take(u64::MAX)), Error::Invalid(_)));
+    assert!(matches!(tested.refuse(take(i64::MAX as u64)), Error::Invalid(_)));
+    assert_eq!(tested.run(take(1)), Response::Increments { first: 14 });
+    let other = tested.create(database, whole("u"));
+    let of_other = Operation::TakeIncrements { table: other, count: 1 };
+    assert!(matches!(tested.refuse(of_other), Error::Invalid(_)));
+    tested.run(Operation::DropTable { database, name: "t".to_owned(), if_exists: false, only: None });
+    assert!(tested.catalog.increments.is_empty());
+    assert_eq!(tested.refuse(take(1)), Error::TableGone(table));
+}
+
 #[test]
 fn tables_are_placed_on_registered_storage_nodes_only() {
     let (mut tested, database) = Tested::new();

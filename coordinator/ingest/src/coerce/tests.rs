@@ -173,3 +173,49 @@ fn dates_end_with_the_year_9999() {
         assert!(error.to_string().ends_with(" is out of the range of datetime"), "{error}");
     }
 }
+
+fn with_op(op: ArrayRef) -> Result<RecordBatch, Error> {
+    let schema = TableSchema {
+        model: TableModel::PrimaryKey,
+        keys: vec![ColumnId(1)],
+        version: SchemaVersion(1),
+        columns: vec![Column {
+            id: ColumnId(1),
+            name: "k".into(),
+            data_type: DataType::Int,
+            nullable: false,
+            aggregation: None,
+            initial: None,
+        }],
+        sort_key: vec![ColumnId(1)],
+    };
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..op.len() as i64));
+    let source = Schema::new(vec![
+        Field::new("k", keys.data_type().clone(), true),
+        Field::new("__op", op.data_type().clone(), true),
+    ]);
+    coerce(&RecordBatch::try_new(Arc::new(source), vec![keys, op]).unwrap(), &schema, 11)
+}
+
+#[test]
+fn what_becomes_of_keys_is_kept_as_the_last_column() {
+    for op in [Arc::new(Int64Array::from(vec![0, 1])) as ArrayRef, Arc::new(StringArray::from(vec!["0", "1"]))] {
+        let batch = with_op(op).unwrap();
+        assert_eq!(batch.num_columns(), 2);
+        assert_eq!(batch.schema().field(1), &Field::new("__op", ArrowType::Int8, false));
+        assert_eq!(batch.column(1).as_primitive::<Int8Type>().values(), &[0, 1]);
+    }
+}
+
+#[test]
+fn an_operation_that_is_none_is_named() {
+    let refused = |op: ArrayRef| with_op(op).unwrap_err().to_string();
+    assert_eq!(
+        refused(Arc::new(Int64Array::from(vec![0, 2]))),
+        "row 12, column `__op`: value `2` is no operation: 0 upserts the row, 1 deletes it"
+    );
+    assert_eq!(
+        refused(Arc::new(Int64Array::from(vec![Some(0), None]))),
+        "row 12, column `__op`: value NULL is not allowed: the column is NOT NULL"
+    );
+}

@@ -6,7 +6,7 @@ use arrow::array::{AsArray, Int32Array, StringViewArray, TimestampMicrosecondArr
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use imbl::OrdMap;
 use proptest::prelude::*;
-use tarn_catalog::{Distribution, Tablet};
+use tarn_catalog::{Distribution, Replacement, SchemaHistory, Tablet};
 use tarn_proto::time::{TimeUnit, days_from_civil};
 use tarn_proto::{
     Column, ColumnId, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableModel, TableSchema, Version,
@@ -46,7 +46,10 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table
         properties: BTreeMap::new(),
         comment: String::new(),
         partitions: OrdMap::new(),
+        temporary: OrdMap::new(),
+        shadows: OrdMap::new(),
         created_ms: 0,
+        history: SchemaHistory::default(),
     };
     for bounds in bounds {
         add(&mut table, bounds);
@@ -161,7 +164,7 @@ proptest! {
             prop_assert!(missing[..i].iter().all(|other| !other.overlaps(bounds)));
             add(&mut table, bounds.clone());
         }
-        router.refresh(Arc::new(table.clone()));
+        router.refresh(Arc::new(table.clone()), None);
         let Routing::Done(routed) = router.route(&batch, 1).unwrap() else { panic!("all exist now") };
         let mut expected: Vec<_> = rows
             .iter()
@@ -196,7 +199,50 @@ fn a_row_without_a_partition_is_named() {
     let error = RowRouter::new(Arc::new(table)).route(&batch, 41).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no partition of table `t` takes row 42, whose partition key is (10): add a partition for it"
+        "no partition of table `t` takes row 42, whose partition key is (10): add one by ALTER TABLE `t` ADD PARTITION"
+    );
+}
+
+#[test]
+fn a_value_that_no_list_has_is_named_with_the_statement_that_adds_it() {
+    let text = |s: &str| Value::Text(s.to_owned());
+    let lists = vec![Bounds::List(vec![vec![text("a")], vec![Value::Null]]), Bounds::List(vec![vec![text("b")]])];
+    let table = table(Partitioning::List(vec![ColumnId(2)]), lists, 1);
+    let rows = |names: &[Option<&str>]| names.iter().map(|s| (Some(1), s.map(str::to_owned), None)).collect::<Vec<_>>();
+    let mut router = RowRouter::new(Arc::new(table.clone()));
+    let known = batch(&table, &rows(&[Some("a"), None, Some("b"), Some("a")]));
+    let Routing::Done(routed) = router.route(&known, 1).unwrap() else { panic!("all exist") };
+    let mut counts: Vec<_> = routed.iter().map(|(tablet, rows)| (tablet.get(), rows.num_rows())).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [(100, 3), (200, 1)]);
+    let error = router.route(&batch(&table, &rows(&[Some("b"), Some("c")])), 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no partition of table `t` takes row 2, whose partition key is (\"c\"): add one by ALTER TABLE `t` ADD PARTITION \
+         <name> VALUES IN (\"c\")"
+    );
+}
+
+#[test]
+fn what_is_replaced_is_written_beside_it_once_it_is_prepared() {
+    let ranges =
+        vec![Bounds::Range { lower: int(0), upper: int(10) }, Bounds::Range { lower: int(10), upper: int(20) }];
+    let mut table = table(Partitioning::Range(vec![ColumnId(1)]), ranges, 1);
+    let rows = batch(&table, &[(Some(1), None, None), (Some(2), None, None)]);
+    let mut overwrite = Overwrite::default();
+    let mut router = RowRouter::within(Arc::new(table.clone()), Reach::All, Some(&overwrite));
+    let first = PartitionId(100);
+    assert!(matches!(router.route(&rows, 1).unwrap(), Routing::Unprepared(missing) if missing == [first]));
+    let mut shadow = Partition::clone(&table.partitions[&first]);
+    shadow.id = PartitionId(900);
+    shadow.tablets[0].id = TabletId(901);
+    table.shadows.insert(shadow.id, Arc::new(shadow));
+    overwrite.replacements.insert(first, Replacement { with: PartitionId(900), read: None });
+    router.refresh(Arc::new(table.clone()), Some(&overwrite));
+    let Routing::Done(routed) = router.route(&rows, 1).unwrap() else { panic!("it is prepared") };
+    assert_eq!(
+        routed.iter().map(|(tablet, rows)| (*tablet, rows.num_rows())).collect::<Vec<_>>(),
+        [(TabletId(901), 2)]
     );
 }
 
@@ -211,7 +257,7 @@ fn null_gets_a_partition_below_all_times() {
     assert!(null.contains(&[Value::Null]) && !null.overlaps(first));
     assert_eq!(partition_name(&table.partitioning, null, |_| false), "pNULL");
     missing.into_iter().for_each(|bounds| add(&mut table, bounds));
-    router.refresh(Arc::new(table));
+    router.refresh(Arc::new(table), None);
     assert!(matches!(router.route(&rows, 1).unwrap(), Routing::Done(routed) if routed.len() == 2));
 }
 
@@ -244,7 +290,7 @@ fn without_bucket_columns_batches_take_turns() {
     let tablets: std::collections::HashSet<_> = (0..3)
         .map(|_| match router.route(&batch, 1).unwrap() {
             Routing::Done(routed) => routed[0].0,
-            Routing::Missing(_) => panic!("all exist"),
+            Routing::Missing(_) | Routing::Unprepared(_) => panic!("all exist"),
         })
         .collect();
     assert_eq!(tablets.len(), 3);
@@ -258,7 +304,7 @@ fn without_bucket_columns_loads_of_one_batch_fill_all_buckets() {
     let tablets: std::collections::HashSet<_> = (700..703)
         .map(|txn| match RowRouter::new(Arc::new(table.clone())).beginning_at(txn).route(&batch, 1).unwrap() {
             Routing::Done(routed) => routed[0].0,
-            Routing::Missing(_) => panic!("all exist"),
+            Routing::Missing(_) | Routing::Unprepared(_) => panic!("all exist"),
         })
         .collect();
     assert_eq!(tablets.len(), 3);

@@ -3,6 +3,8 @@
 // Helpers outside `#[test]` functions are tests too, which the lint does not see.
 #![allow(clippy::unwrap_used)]
 
+mod altered;
 mod loads;
+mod overwrites;
 mod unclear;
 mod world;

@@ -40,7 +40,7 @@ impl<'a> PartitionBounds<'a> {
         let declared = self.table.schema.columns.iter().find(|c| c.name == column.name)?;
         let (position, expr) = match &self.table.partitioning {
             Partitioning::None => return None,
-            Partitioning::Range(columns) => {
+            Partitioning::Range(columns) | Partitioning::List(columns) => {
                 (columns.iter().position(|c| *c == declared.id)?, PartitionExpr::Column(declared.id))
             }
             Partitioning::Expression(exprs) => {

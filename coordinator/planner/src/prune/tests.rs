@@ -1,6 +1,6 @@
 //! Pruning against brute force: no row that a predicate is true for lies in a partition or bucket that was left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -14,7 +14,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use imbl::OrdMap;
 use proptest::prelude::*;
 use tarn_catalog::model::value::Value;
-use tarn_catalog::{Bounds, Distribution, Partition, PartitionExpr, Partitioning, Table, Tablet};
+use tarn_catalog::{Bounds, Distribution, Partition, PartitionExpr, Partitioning, SchemaHistory, Table, Tablet};
 use tarn_ingest::route::{Routing, RowRouter};
 use tarn_proto::time::{DAY_MICROS, TimeUnit};
 use tarn_proto::{
@@ -60,7 +60,10 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>,
         properties: BTreeMap::new(),
         comment: String::new(),
         partitions: OrdMap::new(),
+        temporary: OrdMap::new(),
+        shadows: OrdMap::new(),
         created_ms: 0,
+        history: SchemaHistory::default(),
     };
     for bounds in bounds {
         add(&mut table, bounds);
@@ -106,6 +109,7 @@ fn place(table: &mut Table, rows: &[Row]) -> Vec<Option<TabletId>> {
                 match router.route(&one, 1) {
                     Ok(Routing::Done(routed)) => return Some(routed[0].0),
                     Ok(Routing::Missing(bounds)) => bounds.into_iter().for_each(|bounds| add(table, bounds)),
+                    Ok(Routing::Unprepared(_)) => panic!("nothing is overwritten"),
                     Err(_) => return None,
                 }
             }
@@ -214,9 +218,25 @@ fn tables() -> impl Strategy<Value = Table> {
         Just(vec![PartitionExpr::TimeSlice(36, TimeUnit::Hour, t), PartitionExpr::Column(k)]),
     ]
     .prop_map(|exprs| (Partitioning::Expression(exprs), vec![]));
+    // Keys with and without NULL, several to a partition.
+    let some = |value: Option<Value>| value.unwrap_or(Value::Null);
+    let key = (prop::option::of(-5i32..25), prop::option::of("[a-c]{1,2}"));
+    let lists = (prop::collection::btree_map(key, 0usize..3, 1..12), any::<bool>()).prop_map(move |(keys, both)| {
+        let mut lists: Vec<BTreeSet<Vec<Value>>> = vec![BTreeSet::new(); 3];
+        for ((number, name), list) in keys {
+            let (number, name) = (some(number.map(|k| Value::Int(k.into()))), some(name.map(Value::Text)));
+            if both {
+                lists[list].insert(vec![number, name]);
+            } else if !lists.iter().any(|list| list.contains(&[name.clone()][..])) {
+                lists[list].insert(vec![name]);
+            }
+        }
+        let bounds = lists.into_iter().filter(|list| !list.is_empty()).map(|l| Bounds::List(l.into_iter().collect()));
+        (Partitioning::List(if both { vec![k, s] } else { vec![s] }), bounds.collect())
+    });
     let one = Just((Partitioning::None, vec![Bounds::All]));
     let hashed = prop_oneof![Just(vec![k]), Just(vec![k, s]), Just(vec![]), Just(vec![t])];
-    (prop_oneof![ranges, pairs, expressions, one], hashed, 1u32..6)
+    (prop_oneof![ranges, pairs, expressions, lists, one], hashed, 1u32..6)
         .prop_map(|((partitioning, bounds), hashed, buckets)| table(partitioning, bounds, hashed, buckets))
 }
 

@@ -147,7 +147,7 @@ impl StatementParser<'_> {
         Ok(Index { name, columns, using, properties, comment: self.comment()? })
     }
 
-    fn column(&mut self) -> Result<ColumnDef> {
+    pub(super) fn column(&mut self) -> Result<ColumnDef> {
         let name = self.ident("a column's name")?;
         let type_at = self.at();
         let data_type = self.data_type()?;

@@ -21,14 +21,16 @@ impl StatementParser<'_> {
             ));
         }
         let table = self.object_name("a table's name")?;
-        let mut partitions = Vec::new();
+        let (mut partitions, mut temporary) = (Vec::new(), false);
         let mut label = None;
         let mut columns = Vec::new();
         loop {
-            if self.is_word(0, "TEMPORARY") {
-                return Err(ParseError::new(self.at(), "temporary partitions are not available yet"));
-            } else if partitions.is_empty() && (self.eat("PARTITION") || self.eat("PARTITIONS")) {
-                partitions = self.parenthesized(|p| p.ident("a partition's name"))?;
+            if partitions.is_empty() && self.is_word(0, "TEMPORARY") {
+                self.need("TEMPORARY")?;
+                temporary = true;
+                partitions = self.partition_names()?;
+            } else if partitions.is_empty() && (self.is_word(0, "PARTITION") || self.is_word(0, "PARTITIONS")) {
+                partitions = self.partition_names()?;
             } else if label.is_none() && self.is_label() {
                 label = Some(self.label()?);
             } else if columns.is_empty() && self.is_column_list() {
@@ -43,7 +45,7 @@ impl StatementParser<'_> {
             return self.expected("VALUES or a query");
         }
         let source = self.query()?;
-        Ok(Statement::Insert(Insert { table, columns, label, partitions, overwrite, source }))
+        Ok(Statement::Insert(Insert { table, columns, label, partitions, temporary, overwrite, source }))
     }
 
     /// `WITH LABEL ..`, and not a query whose first common table expression is called `label`.

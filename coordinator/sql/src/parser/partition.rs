@@ -36,6 +36,14 @@ impl StatementParser<'_> {
         Ok(PartitionBy::Expressions(exprs))
     }
 
+    /// `PARTITION[S] (p, ..)`
+    pub(super) fn partition_names(&mut self) -> Result<Vec<Ident>> {
+        if self.eat_one(&["PARTITION", "PARTITIONS"]).is_none() {
+            return self.expected("PARTITION and names of partitions");
+        }
+        self.parenthesized(|p| p.ident("a partition's name"))
+    }
+
     /// `(partition, ..)`, which may be empty or missing.
     fn partitions<T>(&mut self, partition: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         if !self.eat_token(&Token::LParen) || self.eat_token(&Token::RParen) {
@@ -47,8 +55,11 @@ impl StatementParser<'_> {
     }
 
     /// `PARTITION ..` of either kind, or `START .. END .. EVERY ..`: what `ALTER TABLE .. ADD` takes.
-    pub(super) fn added_partition(&mut self) -> Result<PartitionDefs> {
-        let head = self.partition_head()?;
+    ///
+    /// `if_not_exists` is what stood before `PARTITION`; behind it it may stand as well.
+    pub(super) fn added_partition(&mut self, if_not_exists: bool) -> Result<PartitionDefs> {
+        let mut head = self.partition_head()?;
+        head.if_not_exists |= if_not_exists;
         if self.is_word(0, "IN") {
             return Ok(PartitionDefs::List(vec![self.list_values(head)?]));
         }

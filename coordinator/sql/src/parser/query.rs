@@ -83,9 +83,14 @@ fn join_hint(tokens: &[TokenWithSpan]) -> Option<usize> {
 impl StatementParser<'_> {
     pub(super) fn query(&mut self) -> Result<Box<Query>> {
         let mut query = self.with(|p| p.parse_query())?;
-        let _: ControlFlow<()> = query.visit(&mut Unnest);
+        rewrite_unnest(&mut query);
         Ok(query)
     }
+}
+
+/// Makes each `unnest(..)` in a part of a statement the relation that it is.
+pub(super) fn rewrite_unnest(part: &mut impl VisitMut) {
+    let _: ControlFlow<()> = part.visit(&mut Unnest);
 }
 
 /// Makes `unnest(..)` in `FROM` the relation that DataFusion plans as unnesting; MySQL's dialect does not know it.

@@ -41,8 +41,12 @@ impl StatementParser<'_> {
         if self.eat("CREATE") {
             return self.show_create();
         }
+        if self.eat("ALTER") {
+            return self.show_alter();
+        }
+        let temporary = self.is_word(0, "TEMPORARY") && self.is_word(1, "PARTITIONS") && self.eat("TEMPORARY");
         if self.eat("PARTITIONS") {
-            return Ok(Statement::ShowPartitions { table: self.of_table()? });
+            return Ok(Statement::ShowPartitions { temporary, table: self.of_table()? });
         }
         if self.eat("TABLETS") || self.eat("TABLET") {
             let table = self.of_table()?;
@@ -64,8 +68,8 @@ impl StatementParser<'_> {
             Some("CATALOGS") => Ok(Statement::ShowCatalogs),
             Some(_) => Ok(Statement::ShowWarnings),
             None => self.expected(
-                "CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, \
-                 STORAGE NODES, TABLES, TABLETS, VARIABLES or WARNINGS",
+                "ALTER TABLE COLUMN, CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, \
+                 PROCESSLIST, STORAGE NODES, TABLES, TABLETS, TEMPORARY PARTITIONS, VARIABLES or WARNINGS",
             ),
         }
     }

@@ -8,11 +8,11 @@ fn errors_point_at_line_and_column() {
     for (sql, message) in [
         (
             "",
-            "expected a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..), found end of input at line 1, column 1",
+            "expected a statement (SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, SHOW, ..), found end of input at line 1, column 1",
         ),
         (
             "FROB x",
-            "expected a statement (SELECT, INSERT, CREATE, ALTER, DROP, SHOW, ..), found FROB at line 1, column 1",
+            "expected a statement (SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, SHOW, ..), found FROB at line 1, column 1",
         ),
         ("SELECT 1 FROM", "expected identifier, found end of input at line 1, column 14"),
         ("SELECT 1\nFROM t\nWHERE a = )", "expected an expression, found ) at line 3, column 11"),
@@ -70,20 +70,42 @@ fn errors_point_at_line_and_column() {
             "INSERT INTO FILES is not available yet: only tables can be loaded at line 1, column 13",
         ),
         (
-            "INSERT INTO t TEMPORARY PARTITION (p) SELECT 1",
-            "temporary partitions are not available yet at line 1, column 15",
+            "INSERT INTO t TEMPORARY (p) SELECT 1",
+            "expected PARTITION and names of partitions, found ( at line 1, column 25",
         ),
         (
-            "ALTER TABLE t ADD COLUMN c INT",
-            "expected ADD PARTITION, DROP PARTITION or RENAME, found ADD at line 1, column 15",
+            "ALTER TABLE t ADD c INT",
+            "expected ADD, DROP, MODIFY or RENAME COLUMN, ADD, DROP or REPLACE PARTITION, COMMENT, ORDER BY, RENAME, SET or SWAP WITH, found ADD at line 1, column 15",
         ),
-        ("DELETE FROM t", "DELETE is not available yet at line 1, column 1"),
+        ("ALTER TABLE t ADD COLUMN c", "expected a type, found end of input at line 1, column 27"),
+        (
+            "ALTER TABLE t DROP COLUMN c, DROP PARTITION p",
+            "expected ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ORDER BY or COMMENT, found DROP at line 1, column 30",
+        ),
+        ("ALTER TABLE t ADD COLUMN c INT TO r", "rollups are not available yet at line 1, column 32"),
+        (
+            "ALTER TABLE t DROP COLUMN c PROPERTIES (\"timout\" = \"1\")",
+            "unknown property `timout` of ALTER TABLE: the only one is \"timeout\" at line 1, column 41",
+        ),
+        ("CANCEL LOAD", "CANCEL is available for ALTER TABLE COLUMN alone yet at line 1, column 1"),
+        ("SHOW ALTER TABLE ROLLUP", "only SHOW ALTER TABLE COLUMN is available yet at line 1, column 18"),
+        ("MERGE INTO t", "MERGE is not available yet at line 1, column 1"),
+        ("DELETE t WHERE a = 1", "expected FROM, found t at line 1, column 8"),
+        ("DELETE FROM t x", "expected end of statement, found x at line 1, column 15"),
+        ("DELETE FROM t WHERE", "expected an expression, found end of input at line 1, column 20"),
+        ("UPDATE t a = 1", "expected SET, found a at line 1, column 10"),
+        ("UPDATE t SET", "expected a column's name, found end of input at line 1, column 13"),
+        ("UPDATE t SET t.a = 1", "expected =, found . at line 1, column 15"),
+        ("UPDATE t SET a = 1 b = 2", "expected end of statement, found b at line 1, column 20"),
         ("CREATE MATERIALIZED VIEW v AS SELECT 1", "CREATE MATERIALIZED VIEW is not available yet at line 1, column 8"),
-        ("EXPLAIN DROP TABLE t", "expected a query or INSERT to explain, found DROP at line 1, column 9"),
+        (
+            "EXPLAIN DROP TABLE t",
+            "expected a query, INSERT, UPDATE or DELETE to explain, found DROP at line 1, column 9",
+        ),
         ("SET x 1", "expected =, found 1 at line 1, column 7"),
         (
             "SHOW NONSENSE",
-            "expected CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, STORAGE NODES, TABLES, TABLETS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6",
+            "expected ALTER TABLE COLUMN, CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, STORAGE NODES, TABLES, TABLETS, TEMPORARY PARTITIONS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6",
         ),
         (
             "SELECT 1 INTERSECT ALL SELECT 1",

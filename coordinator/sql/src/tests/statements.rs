@@ -2,8 +2,8 @@
 
 use super::{ids, name, ok};
 use crate::{
-    Bound, DropPartitions, Ident, IntervalUnit, ListPartition, Literal, PartitionDefs, Property, RangePartition, Scope,
-    SetValue, SetVariable, Statement, ViewColumn, parse,
+    Bound, DropPartitions, Ident, IntervalUnit, ListPartition, Literal, PartitionDefs, Property, RangePartition,
+    ReplacePartitions, Scope, SetValue, SetVariable, Statement, ViewColumn, parse,
 };
 
 fn text(s: &str) -> Option<String> {
@@ -73,6 +73,7 @@ fn partitions_are_added_dropped_and_renamed() {
         ok(r#"ALTER TABLE t ADD PARTITION IF NOT EXISTS p VALUES LESS THAN ("2024-01-01") ("k" = "v")"#),
         Statement::AddPartitions {
             table: name("t"),
+            temporary: false,
             partitions: PartitionDefs::Range(vec![RangePartition::LessThan {
                 name: Ident::new("p"),
                 if_not_exists: true,
@@ -86,6 +87,7 @@ fn partitions_are_added_dropped_and_renamed() {
         ok("ALTER TABLE t ADD PARTITION p VALUES [('1'), (5))"),
         Statement::AddPartitions {
             table: name("t"),
+            temporary: false,
             partitions: PartitionDefs::Range(vec![RangePartition::Between {
                 name: Ident::new("p"),
                 if_not_exists: false,
@@ -100,6 +102,7 @@ fn partitions_are_added_dropped_and_renamed() {
         ok("ALTER TABLE t ADD PARTITIONS START ('2024-01-01') END ('2024-02-01') EVERY (INTERVAL 1 day)"),
         Statement::AddPartitions {
             table: name("t"),
+            temporary: false,
             partitions: PartitionDefs::Range(vec![RangePartition::Every {
                 start: Literal::new("2024-01-01"),
                 end: Literal::new("2024-02-01"),
@@ -113,6 +116,7 @@ fn partitions_are_added_dropped_and_renamed() {
         ok("ALTER TABLE t ADD PARTITION p VALUES IN (('a', NULL), ('b', -1))"),
         Statement::AddPartitions {
             table: name("t"),
+            temporary: false,
             partitions: PartitionDefs::List(vec![ListPartition {
                 name: Ident::new("p"),
                 if_not_exists: false,
@@ -129,6 +133,7 @@ fn partitions_are_added_dropped_and_renamed() {
         ok("ALTER TABLE d.t DROP PARTITION IF EXISTS p FORCE"),
         Statement::DropPartitions(DropPartitions {
             table: name("d.t"),
+            temporary: false,
             if_exists: true,
             names: ids(&["p"]),
             force: true,
@@ -138,6 +143,7 @@ fn partitions_are_added_dropped_and_renamed() {
         ok("ALTER TABLE t DROP PARTITIONS (p, q)"),
         Statement::DropPartitions(DropPartitions {
             table: name("t"),
+            temporary: false,
             if_exists: false,
             names: ids(&["p", "q"]),
             force: false,
@@ -146,6 +152,55 @@ fn partitions_are_added_dropped_and_renamed() {
     assert_eq!(
         ok("ALTER TABLE t RENAME PARTITION p q"),
         Statement::RenamePartition { table: name("t"), name: Ident::new("p"), to: Ident::new("q") }
+    );
+}
+
+#[test]
+fn temporary_partitions_are_added_dropped_shown_and_put_in_place() {
+    for sql in [
+        "ALTER TABLE t ADD TEMPORARY PARTITION IF NOT EXISTS tp VALUES IN ('a')",
+        "ALTER TABLE t ADD IF NOT EXISTS TEMPORARY PARTITION tp VALUES IN ('a')",
+    ] {
+        let values = vec![vec![Some(Literal::new("a"))]];
+        let partition = ListPartition { name: Ident::new("tp"), if_not_exists: true, values, properties: vec![] };
+        let partitions = PartitionDefs::List(vec![partition]);
+        let expected = Statement::AddPartitions { table: name("t"), temporary: true, partitions, properties: vec![] };
+        assert_eq!(ok(sql), expected, "{sql}");
+    }
+    let every = ok("ALTER TABLE t ADD TEMPORARY PARTITIONS START (1) END (3) EVERY (1)");
+    assert!(matches!(every, Statement::AddPartitions { temporary: true, partitions: PartitionDefs::Range(_), .. }));
+    assert_eq!(
+        ok("ALTER TABLE t DROP TEMPORARY PARTITION IF EXISTS tp"),
+        Statement::DropPartitions(DropPartitions {
+            table: name("t"),
+            temporary: true,
+            if_exists: true,
+            names: ids(&["tp"]),
+            force: false,
+        })
+    );
+    assert_eq!(
+        ok(
+            "ALTER TABLE t REPLACE PARTITION (p, q) WITH TEMPORARY PARTITION (tp) PROPERTIES ('strict_range' = 'false')"
+        ),
+        Statement::ReplacePartitions(ReplacePartitions {
+            table: name("t"),
+            partitions: ids(&["p", "q"]),
+            temporary: ids(&["tp"]),
+            properties: vec![Property { name: "strict_range".into(), value: "false".into(), at: Default::default() }],
+        })
+    );
+    assert_eq!(ok("SHOW TEMPORARY PARTITIONS FROM t"), Statement::ShowPartitions { temporary: true, table: name("t") });
+    let Statement::Insert(insert) = ok("INSERT INTO t TEMPORARY PARTITIONS (tp) (a) SELECT 1") else { panic!() };
+    assert!(insert.temporary && !insert.overwrite && insert.partitions == ids(&["tp"]));
+}
+
+#[test]
+fn properties_of_a_table_are_set() {
+    let property = Property { name: "partition_live_number".into(), value: "3".into(), at: Default::default() };
+    assert_eq!(
+        ok("ALTER TABLE t SET ('partition_live_number' = '3')"),
+        Statement::SetProperties { table: name("t"), properties: vec![property] }
     );
 }
 
@@ -280,7 +335,7 @@ fn show_statements_are_told_apart() {
         ("SHOW CREATE TABLE d.t", Statement::ShowCreateTable { table: name("d.t") }),
         ("SHOW CREATE VIEW v", Statement::ShowCreateView { view: name("v") }),
         ("SHOW CREATE DATABASE d", Statement::ShowCreateDatabase { database: Ident::new("d") }),
-        ("SHOW PARTITIONS FROM t", Statement::ShowPartitions { table: name("t") }),
+        ("SHOW PARTITIONS FROM t", Statement::ShowPartitions { temporary: false, table: name("t") }),
         ("SHOW TABLET FROM t", Statement::ShowTablets { table: name("t"), partitions: vec![] }),
         ("SHOW TABLETS FROM t PARTITION (p)", Statement::ShowTablets { table: name("t"), partitions: ids(&["p"]) }),
         ("SHOW COORDINATORS", Statement::ShowCoordinators),

@@ -31,20 +31,28 @@ fn names_columns_and_keys_are_checked_with_their_place() {
 #[test]
 fn what_is_not_there_yet_is_said_so() {
     let cases = [
-        ("create table t (a int) primary key(a)", "PRIMARY KEY tables are not available yet"),
-        ("create table t (a int, b int sum) aggregate key(a)", "AGGREGATE KEY tables are not available yet"),
-        ("create table t (a int) unique key(a)", "UNIQUE KEY tables are not available yet"),
-        ("create table t (a bigint not null auto_increment)", "AUTO_INCREMENT columns are not available yet"),
+        (
+            "create table t (a int, b string hll_union) aggregate key(a)",
+            "the aggregation HLL_UNION and its type HLL are not available yet",
+        ),
         ("create table t (a int, index i (a) using bitmap)", "indexes are not available yet"),
         (
-            "create table t (a int) partition by list(a) (partition p values in (\"1\"))",
-            "list partitions are not available yet",
+            "create table t (a int) partition by list(a) (partition p values in (\"1\"), partition q values in (\"1\"))",
+            "partition `q` lists (1), which partition `p` has",
         ),
         ("create table t (a int) properties(\"replication_num\"=\"3\")", "only one replica (\"1\") is available yet"),
         ("create table t (a int) properties(\"colocate_with\"=\"g\")", "property `colocate_with` is not available yet"),
         (
             "create table t (a int) properties(\"dynamic_partition.enable\"=\"true\")",
-            "dynamic partitions are not available yet",
+            "dynamic partitions are for tables partitioned by range",
+        ),
+        (
+            "create table t (a int) properties(\"partition_live_number\"=\"2\")",
+            "`partition_live_number` is for tables partitioned by time",
+        ),
+        (
+            "create table t (d date) partition by list(d) (partition p values in ('2024-01-01') ('partition_live_number'='2'))",
+            "is one of a table, not of a single partition",
         ),
     ];
     for (sql, expected) in cases {

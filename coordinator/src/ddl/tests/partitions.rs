@@ -1,10 +1,13 @@
 //! Partitions as declared.
 
 use tarn_catalog::{Bounds, Partitioning, Value};
+use tarn_proto::DataType;
+use tarn_proto::time::{DAY_MICROS, TimeUnit};
 use tarn_sql::Position;
 
 use super::*;
-use crate::ddl::partition;
+use crate::ddl::lifetime::{self, Dynamic, Lifetime};
+use crate::ddl::{partition, partition_specs};
 
 const DAY: i32 = 19_723; // 2024-01-01
 
@@ -112,7 +115,7 @@ fn added(table: &str, alter: &str) -> Result<Vec<String>, String> {
     let table = created(lowered(table).unwrap());
     let Ok(Statement::AddPartitions { partitions, .. }) = parse_one(alter) else { panic!("{alter}") };
     let at = Position { line: 1, column: 1 };
-    let specs = partition::lower(&table, &partitions, at).map_err(|e| e.to_string())?;
+    let specs = partition::lower(&table, &partitions, partition_specs(&table), at).map_err(|e| e.to_string())?;
     Ok(specs.into_iter().map(|p| format!("{} {:?}", p.name, p.bounds)).collect())
 }
 
@@ -130,4 +133,79 @@ fn partitions_are_added_beside_those_that_exist() {
     let message =
         added("create table t (k int) partition by k", "alter table t add partition b values less than (\"20\")");
     assert!(message.unwrap_err().contains("made by loads"));
+}
+
+/// A table by ranges of `d`, or of the time `t`, with these properties.
+fn with_properties(column: &str, properties: &str) -> Result<Lifetime, String> {
+    let sql =
+        format!("create table t (d date, t datetime, k int) partition by range({column}) () properties({properties})");
+    let spec = lowered(&sql).map_err(|e| e.to_string())?;
+    lifetime::lifetime(&spec.properties, &spec.partitioning, &spec.schema).map_err(|wrong| wrong.message)
+}
+
+#[test]
+fn dynamic_partitions_have_the_defaults_of_starrocks() {
+    let rule = with_properties("d", "'dynamic_partition.time_unit'='day', 'dynamic_partition.end'='3'").unwrap();
+    let expected = Dynamic {
+        unit: TimeUnit::Day,
+        zone: "UTC".to_owned(),
+        start: None,
+        end: 3,
+        prefix: "p".to_owned(),
+        buckets: None,
+        history: 0,
+        first_of_week: 1,
+        first_of_month: 1,
+        data_type: DataType::Date,
+    };
+    assert_eq!(rule, Lifetime::Dynamic(expected));
+    let off = "'dynamic_partition.enable'='false', 'dynamic_partition.time_unit'='day', 'dynamic_partition.end'='3'";
+    assert_eq!(with_properties("d", off), Ok(Lifetime::Forever));
+    let latest = Lifetime::Latest { count: 2, data_type: DataType::DateTime };
+    assert_eq!(with_properties("t", "'partition_live_number'='2'"), Ok(latest));
+    assert_eq!(with_properties("t", "'partition_live_number'='-1'"), Ok(Lifetime::Forever));
+}
+
+#[test]
+fn rules_that_cannot_be_followed_are_refused() {
+    let day = "'dynamic_partition.time_unit'='day', 'dynamic_partition.end'='3'";
+    let cases = [
+        ("d", "'dynamic_partition.end'='3'".to_owned(), "need `dynamic_partition.time_unit`"),
+        ("d", "'dynamic_partition.time_unit'='day'".to_owned(), "need `dynamic_partition.end`"),
+        ("d", "'dynamic_partition.time_unit'='hour', 'dynamic_partition.end'='3'".to_owned(), "HOUR needs a DATETIME"),
+        (
+            "d",
+            "'dynamic_partition.time_unit'='decade', 'dynamic_partition.end'='3'".to_owned(),
+            "unsupported time unit",
+        ),
+        ("d", "'dynamic_partition.time_unit'='day', 'dynamic_partition.end'='0'".to_owned(), "greater than 0, not `0`"),
+        ("d", format!("{day}, 'dynamic_partition.start'='0'"), "must be a whole number less than 0, not `0`"),
+        ("d", format!("{day}, 'dynamic_partition.start_day_of_month'='29'"), "must be 1 to 28, not `29`"),
+        ("d", format!("{day}, 'dynamic_partition.start_day_of_week'='8'"), "must be 1 (Monday) to 7 (Sunday)"),
+        ("d", format!("{day}, 'dynamic_partition.buckets'='0'"), "must be a whole number from 1 to 4096"),
+        ("d", format!("{day}, 'dynamic_partition.enable'='perhaps'"), "takes true or false"),
+        ("d", format!("{day}, 'dynamic_partition.prefix'='a b'"), "made of letters, digits and _"),
+        ("d", format!("{day}, 'dynamic_partition.time_zone'='Nowhere/Else'"), "unknown time zone `Nowhere/Else`"),
+        ("d", format!("{day}, 'dynamic_partition.history_partition_num'='500'"), "too many dynamic partitions"),
+        ("d", format!("{day}, 'dynamic_partition.finish'='1'"), "unknown property `dynamic_partition.finish`"),
+        ("d", format!("{day}, 'partition_live_number'='1'"), "has one rule"),
+        ("k", day.to_owned(), "partition column `k` is of type int: wanted is DATE or DATETIME"),
+        ("d, k", day.to_owned(), "with one partition column"),
+        ("d", "'partition_live_number'='0'".to_owned(), "must be a whole number, at least 1, or -1"),
+        ("k", "'partition_live_number'='1'".to_owned(), "wanted is DATE or DATETIME"),
+    ];
+    for (column, properties, expected) in cases {
+        let message = with_properties(column, &properties).expect_err(&properties);
+        assert!(message.contains(expected) && message.contains("at line 1, column"), "{properties}\n {message}");
+    }
+}
+
+#[test]
+fn the_wall_clock_is_that_of_the_time_zone() {
+    let noon = 19_723 * DAY_MICROS + 12 * 3_600_000_000 + 7;
+    assert_eq!(lifetime::local(noon, "UTC"), Some(noon));
+    assert_eq!(lifetime::local(noon, "+08:00"), Some(noon + 8 * 3_600_000_000));
+    assert_eq!(lifetime::local(noon, "Asia/Shanghai"), Some(noon + 8 * 3_600_000_000));
+    assert_eq!(lifetime::local(-noon, "-05:30"), Some(-noon - 11 * 1_800_000_000));
+    assert_eq!(lifetime::local(noon, "Nowhere/Else"), None);
 }

@@ -22,7 +22,21 @@ const TABLES: &[&str] = &[
         partition p1 values less than ('2024-01-01 10:00:00.5', '-3'), partition p2 values [('2025-01-01', '1'), ('2026-01-01', '2')))",
     "create table t (t datetime, c varchar(9)) partition by date_trunc('month', t), c",
     "create table t (t datetime) partition by time_slice(t, interval 7 day)",
+    "create table t (c varchar(9), d date) partition by list(c) (
+        partition p1 values in ('a', 'b\"c', NULL), partition p2 values in ('')) distributed by hash(d) buckets 2",
+    "create table t (c varchar(9), d date, b boolean) partition by list(c, d, b) (
+        partition p1 values in (('a', '2024-02-29', 'true'), ('b', '20240301', 0)), partition p2 values in (('x', NULL, 1)))",
+    "create table t (k int) partition by list(k) ()",
     "create table t (a int, b int) partition by (a, b) distributed by hash(a) buckets 1",
+    "create table t (a int, d date not null, s bigint sum default '0', m varchar(9) max comment 'greatest', n double min,
+        r json replace, o array<int> replace_if_not_null)
+     aggregate key(a, d) partition by date_trunc('month', d) distributed by hash(a) buckets 2 order by (d, a)",
+    "create table t (a int, b int sum)",
+    "create table t (a varchar(9), id bigint not null auto_increment comment 'c', b bigint default '3') primary key(a)",
+    "create table t (a int, b int) unique key(a)",
+    "create table t (a int, b decimal(9,2), c json) unique key(a, b) distributed by hash(b) buckets 3 order by (b, a)",
+    "create table t (a int, b varchar(9), c double, d map<int, string> not null) primary key(a, b)
+     partition by range(a) (partition p values less than ('10')) distributed by hash(b) buckets 3 order by (b)",
 ];
 
 #[test]

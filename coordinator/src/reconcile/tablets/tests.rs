@@ -128,3 +128,16 @@ async fn a_tablet_that_a_committed_load_did_not_touch_is_still_created_until_the
     create_missing(&world.catalog, &world.pool, None).await.unwrap();
     assert!(world.created(other).is_empty(), "the loss of a tablet with rows must show");
 }
+
+#[test]
+fn dropped_tablets_stay_a_while_for_the_queries_that_read_them() {
+    let mut dropped = Dropped::default();
+    let [early, late] = [TabletId(1), TabletId(2)];
+    let begin = Instant::now();
+    let half = begin + DROPPED_GRACE / 2;
+    assert!(dropped.due([early].into_iter(), begin).is_empty());
+    assert!(dropped.due([early, late].into_iter(), half).is_empty());
+    assert_eq!(dropped.due([early, late].into_iter(), begin + DROPPED_GRACE), HashSet::from([early]));
+    assert_eq!(dropped.due([late].into_iter(), half + DROPPED_GRACE), HashSet::from([late]));
+    assert!(dropped.due([early].into_iter(), half + DROPPED_GRACE).is_empty(), "it was forgotten");
+}

@@ -47,7 +47,7 @@ const fn number(name: &'static str, default: &'static str, min: i64, max: i64) -
 const MAX_SECONDS: i64 = 259_200;
 
 /// All of them, by name. Tarn obeys `query_timeout`, `insert_timeout`, `query_mem_limit`, `exec_mem_limit`,
-/// `scan_bytes_per_task` (what a task on a compute node should read at least) and `time_zone`; the others are there because clients set and read them.
+/// `dynamic_overwrite`, `scan_bytes_per_task` (what a task on a compute node should read at least) and `time_zone`; the others are there because clients set and read them.
 pub const VARIABLES: &[Known] = &[
     switch("auto_generate_ctas_column", "true"),
     number("auto_increment_increment", "1", 1, 65_535),
@@ -60,6 +60,7 @@ pub const VARIABLES: &[Known] = &[
     text("collation_connection", "utf8mb4_general_ci"),
     text("collation_database", "utf8mb4_general_ci"),
     text("collation_server", "utf8mb4_general_ci"),
+    switch("dynamic_overwrite", "false"),
     switch("enable_insert_strict", "true"),
     switch("enable_profile", "false"),
     switch("enable_spill", "true"),

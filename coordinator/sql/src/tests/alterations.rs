@@ -1,0 +1,104 @@
+//! `ALTER TABLE` of columns.
+
+use tarn_proto::DataType;
+
+use crate::{Alteration, ColumnDefault, ColumnPlace, Ident, Literal, ObjectName, ShowAlterTable, Statement, parse_one};
+
+fn altered(sql: &str) -> Vec<Alteration> {
+    match parse_one(sql) {
+        Ok(Statement::AlterTable { table, alterations }) => {
+            assert_eq!(table.name(), "t", "{sql}");
+            alterations
+        }
+        other => panic!("{sql}: {other:?}"),
+    }
+}
+
+fn one(sql: &str) -> Alteration {
+    let mut alterations = altered(sql);
+    assert_eq!(alterations.len(), 1, "{sql}");
+    alterations.remove(0)
+}
+
+#[test]
+fn columns_are_added_one_or_several_somewhere() {
+    let Alteration::AddColumns { columns, place } =
+        one("ALTER TABLE d.t ADD COLUMN `a b` BIGINT SUM NOT NULL DEFAULT \"0\" COMMENT 'c' AFTER k")
+    else {
+        panic!()
+    };
+    let def = &columns[0];
+    assert_eq!((columns.len(), def.name.name.as_str(), def.nullable), (1, "a b", Some(false)));
+    assert_eq!((def.aggregation.as_deref(), def.comment.as_deref()), (Some("SUM"), Some("c")));
+    assert_eq!(def.default, Some(ColumnDefault::Value(Literal::new("0"))));
+    assert_eq!(place, Some(ColumnPlace::After(Ident::new("k"))));
+    for sql in [
+        "ALTER TABLE t ADD COLUMN (a INT, b DATE)",
+        "ALTER TABLE t ADD (a INT, b DATE) PROPERTIES (\"timeout\" = \"5\")",
+    ] {
+        let Alteration::AddColumns { columns, place } = one(sql) else { panic!() };
+        assert_eq!(columns.iter().map(|c| c.name.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(place, None);
+    }
+    let Alteration::AddColumns { place: Some(ColumnPlace::First(at)), .. } =
+        one("ALTER TABLE t ADD COLUMN a INT FIRST")
+    else {
+        panic!()
+    };
+    assert_eq!((at.line, at.column), (1, 32));
+}
+
+#[test]
+fn columns_are_dropped_renamed_and_declared_anew() {
+    let ident = Ident::new;
+    assert_eq!(one("ALTER TABLE t DROP COLUMN a"), Alteration::DropColumn { column: ident("a") });
+    for sql in ["ALTER TABLE t RENAME COLUMN a TO b", "ALTER TABLE t RENAME COLUMN a b"] {
+        assert_eq!(one(sql), Alteration::RenameColumn { column: ident("a"), to: ident("b") });
+    }
+    let Alteration::ModifyColumn { column, place } = one("ALTER TABLE t MODIFY COLUMN a BIGINT NULL AFTER c") else {
+        panic!()
+    };
+    assert_eq!((column.data_type, column.nullable), (DataType::BigInt, Some(true)));
+    assert_eq!(place, Some(ColumnPlace::After(ident("c"))));
+    let comment = "x".to_owned();
+    assert_eq!(
+        one("ALTER TABLE t MODIFY COLUMN a COMMENT 'x'"),
+        Alteration::CommentColumn { column: ident("a"), comment: comment.clone() }
+    );
+    assert_eq!(one("ALTER TABLE t COMMENT = 'x'"), Alteration::Comment { comment });
+    let Alteration::OrderBy { columns, at } = one("ALTER TABLE t ORDER BY (a, b)") else { panic!() };
+    assert_eq!((columns.len(), at.column), (2, 15));
+}
+
+#[test]
+fn a_statement_may_have_several_changes() {
+    let sql = "ALTER TABLE t ADD COLUMN a INT, ADD COLUMN (b INT), DROP COLUMN c, RENAME COLUMN d e";
+    let kinds: Vec<&str> = altered(sql)
+        .iter()
+        .map(|alteration| match alteration {
+            Alteration::AddColumns { .. } => "add",
+            Alteration::DropColumn { .. } => "drop",
+            Alteration::RenameColumn { .. } => "rename",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["add", "add", "drop", "rename"]);
+}
+
+#[test]
+fn tables_swap_and_changes_are_shown_and_cancelled() {
+    let sql = "ALTER TABLE d.t SWAP WITH u";
+    let Ok(Statement::SwapTables { table, other }) = parse_one(sql) else { panic!() };
+    assert_eq!((table.name(), other.name.as_str()), ("t", "u"));
+    let Ok(Statement::CancelAlterTable { table }) = parse_one("CANCEL ALTER TABLE COLUMN FROM d.t") else { panic!() };
+    assert_eq!(table.name(), "t");
+    assert_eq!(parse_one("SHOW ALTER TABLE COLUMN"), Ok(Statement::ShowAlterTable(ShowAlterTable::default())));
+    let sql = "SHOW ALTER TABLE COLUMN FROM d WHERE TableName = \"t\" AND State = 'FINISHED' \
+               ORDER BY CreateTime DESC, JobId LIMIT 1";
+    let Ok(Statement::ShowAlterTable(show)) = parse_one(sql) else { panic!() };
+    assert_eq!(show.database.as_ref().map(ObjectName::name), Some("d"));
+    let equal: Vec<_> = show.equal.iter().map(|(name, value)| (name.name.as_str(), value.as_str())).collect();
+    assert_eq!(equal, [("TableName", "t"), ("State", "FINISHED")]);
+    let order: Vec<_> = show.order_by.iter().map(|(name, descending)| (name.name.as_str(), *descending)).collect();
+    assert_eq!((order, show.limit), (vec![("CreateTime", true), ("JobId", false)], Some(1)));
+}

@@ -1,0 +1,203 @@
+//! `ALTER TABLE` of columns and comment: each change is lowered and tried on a copy of the table, so that what is wrong with
+//! it is told at its place. If somebody else alters the table meanwhile, the statement is lowered anew.
+
+use std::sync::Arc;
+
+use tarn_catalog::command::{Alteration, NewColumn, Place};
+use tarn_catalog::{ColumnInfo, DefaultValue, Operation, Table, Value};
+use tarn_ingest::CatalogClient;
+use tarn_proto::{Aggregation, Column, ColumnId, TableModel};
+use tarn_sql::{Alteration as Declared, ColumnDef, ColumnPlace, Ident, ObjectName, Position};
+
+use super::columns::{self, check_distinct};
+use super::literal;
+use super::names::check_name;
+use crate::session::{Error, SessionContext};
+
+/// Times that a statement is lowered. Each one more is for a change of the same table that another statement has made.
+const ATTEMPTS: usize = 16;
+
+/// `ALTER TABLE name ADD COLUMN .., ..`
+pub async fn alter(context: &SessionContext, name: &ObjectName, declared: &[Declared]) -> Result<(), Error> {
+    let mut table = context.table(name)?;
+    let mut attempts = 0;
+    loop {
+        let alterations = lower(&table, declared, now_micros())?;
+        let operation = Operation::AlterTable { table: table.id, schema_version: table.schema.version, alterations };
+        attempts += 1;
+        let error = match context.propose(operation).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let changed = tarn_catalog::Error::SchemaChanged { table: table.name.clone() }.to_string();
+        if attempts == ATTEMPTS || !matches!(&error, Error::Propose(refused) if refused.message == changed) {
+            return Err(error);
+        }
+        // What was refused is applied here, and with it what came before.
+        table = match context.shared.catalog.catalog().table_by_id(table.id) {
+            Some(table) => table.clone(),
+            None => return Err(error),
+        };
+    }
+}
+
+/// `ALTER TABLE name SWAP WITH other`
+pub async fn swap(context: &SessionContext, name: &ObjectName, other: &Ident) -> Result<(), Error> {
+    let table = context.table(name)?;
+    let other =
+        context.catalog.table(table.database, &other.name).map_err(|source| Error::Catalog { source, at: other.at })?;
+    context.propose(Operation::SwapTables { one: table.id, other: other.id }).await?;
+    Ok(())
+}
+
+/// `CANCEL ALTER TABLE COLUMN FROM name`: there is never anything to cancel.
+pub fn cancel(context: &SessionContext, name: &ObjectName) -> Result<(), Error> {
+    let table = context.table(name)?;
+    let message =
+        format!("table `{}` has no unfinished change of its columns: each is finished when it is answered", table.name);
+    Err(Error::at(name.at(), message))
+}
+
+fn now_micros() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The changes that a statement declares. Rows that are there get `now` where it is the default. Pure.
+pub fn lower(table: &Arc<Table>, declared: &[Declared], now_micros: i64) -> Result<Vec<Alteration>, Error> {
+    let mut scratch = Table::clone(table);
+    let mut lowered = Vec::with_capacity(declared.len());
+    for declared in declared {
+        let (alteration, at) = one(&scratch, declared, now_micros)?;
+        scratch.alter(&alteration).map_err(|source| Error::Catalog { source, at })?;
+        lowered.push(alteration);
+    }
+    Ok(lowered)
+}
+
+/// One change, and where it stands.
+fn one(table: &Table, declared: &Declared, now_micros: i64) -> Result<(Alteration, Position), Error> {
+    Ok(match declared {
+        Declared::AddColumns { columns, place } => {
+            check_distinct(&columns.iter().map(|def| def.name.clone()).collect::<Vec<_>>(), "column")?;
+            let place = place.as_ref().map_or(Ok(Place::Last), |place| placed(table, place))?;
+            let at = columns.first().map_or(Position::default(), |def| def.name.at);
+            let columns = columns.iter().map(|def| added(table, def, now_micros)).collect::<Result<_, _>>()?;
+            (Alteration::AddColumns { columns, place }, at)
+        }
+        Declared::DropColumn { column } => (Alteration::DropColumn { column: existing(table, column)?.id }, column.at),
+        Declared::RenameColumn { column, to } => {
+            check_name(to, "column")?;
+            (Alteration::RenameColumn { column: existing(table, column)?.id, name: to.name.clone() }, to.at)
+        }
+        Declared::ModifyColumn { column, place } => (modified(table, column, place.as_ref())?, column.name.at),
+        Declared::CommentColumn { column, comment } => {
+            let Column { id, data_type, nullable, .. } = existing(table, column)?.clone();
+            let info = ColumnInfo { comment: comment.clone(), ..info(table, id) };
+            (Alteration::ModifyColumn { column: id, data_type, nullable, info, place: None }, column.at)
+        }
+        Declared::OrderBy { columns, at } => {
+            check_distinct(columns, "column")?;
+            let ids = columns.iter().map(|name| Ok(existing(table, name)?.id)).collect::<Result<Vec<_>, Error>>()?;
+            if let Some(missing) = table.schema.columns.iter().find(|column| !ids.contains(&column.id)) {
+                let message = format!(
+                    "ORDER BY leaves out column `{}`: it gives the order of all columns of table `{}`; for another sort \
+                     key, make a table with that ORDER BY and fill it by INSERT INTO .. SELECT",
+                    missing.name, table.name
+                );
+                return Err(Error::at(*at, message));
+            }
+            (Alteration::OrderColumns { columns: ids }, *at)
+        }
+        Declared::Comment { comment } => (Alteration::SetComment { comment: comment.clone() }, Position::default()),
+    })
+}
+
+fn existing<'a>(table: &'a Table, name: &Ident) -> Result<&'a Column, Error> {
+    table.schema.column(&name.name).ok_or_else(|| Error::Catalog {
+        source: tarn_catalog::Error::UnknownColumn { table: table.name.clone(), column: name.name.clone() },
+        at: name.at,
+    })
+}
+
+fn info(table: &Table, column: ColumnId) -> ColumnInfo {
+    table.columns.get(&column).cloned().unwrap_or_default()
+}
+
+fn placed(table: &Table, place: &ColumnPlace) -> Result<Place, Error> {
+    Ok(match place {
+        ColumnPlace::First(_) => Place::First,
+        ColumnPlace::After(name) => Place::After(existing(table, name)?.id),
+    })
+}
+
+fn check_no_counter(def: &ColumnDef) -> Result<(), Error> {
+    if !def.auto_increment {
+        return Ok(());
+    }
+    let message = format!(
+        "column `{}`: AUTO_INCREMENT columns are made with their table; make one that has it and fill it by INSERT INTO .. \
+         SELECT",
+        def.name.name
+    );
+    Err(Error::at(def.name.at, message))
+}
+
+fn added(table: &Table, def: &ColumnDef, now_micros: i64) -> Result<NewColumn, Error> {
+    if def.key {
+        let message = format!(
+            "column `{}` is marked KEY: key columns cannot be added; make a table that has it and fill it by INSERT INTO \
+             .. SELECT, or use CREATE TABLE .. AS SELECT",
+            def.name.name
+        );
+        return Err(Error::at(def.name.at, message));
+    }
+    check_no_counter(def)?;
+    let (column, info) = columns::column(def, ColumnId(0), table.schema.model, false)?;
+    let initial = match &info.default {
+        Some(DefaultValue::Constant(text)) => Some(text.clone()),
+        Some(DefaultValue::CurrentTimestamp) => Some(literal::text(&Value::DateTime(now_micros))),
+        None | Some(DefaultValue::AutoIncrement) => None,
+    };
+    let Column { name, data_type, nullable, aggregation, .. } = column;
+    Ok(NewColumn { name, data_type, nullable, aggregation, initial, info })
+}
+
+/// `MODIFY COLUMN`: what the definition does not say stays.
+fn modified(table: &Table, def: &ColumnDef, place: Option<&ColumnPlace>) -> Result<Alteration, Error> {
+    check_no_counter(def)?;
+    let model = table.schema.model;
+    let column = existing(table, &def.name)?;
+    let is_key = table.schema.keys.contains(&column.id);
+    if def.key && !is_key {
+        let message = format!(
+            "column `{}` is no key column and cannot become one: make a table that has it so and fill it by INSERT INTO .. \
+             SELECT, or use CREATE TABLE .. AS SELECT",
+            column.name
+        );
+        return Err(Error::at(def.name.at, message));
+    }
+    if let Some(name) = &def.aggregation
+        && Aggregation::of_name(name) != column.aggregation
+    {
+        let now = column.aggregation.map_or("none", Aggregation::name);
+        let message = format!("the aggregation of column `{}` is {now} and cannot become {name}", column.name);
+        return Err(Error::at(def.name.at, message));
+    }
+    let whole = ColumnDef {
+        aggregation: column.aggregation.filter(|_| model == TableModel::Aggregate).map(|a| a.name().to_owned()),
+        nullable: Some(def.nullable.unwrap_or(column.nullable)),
+        ..def.clone()
+    };
+    let (wanted, mut declared) = columns::column(&whole, column.id, model, is_key)?;
+    let before = info(table, column.id);
+    if def.default.is_none() {
+        declared.default = before.default;
+    }
+    if def.comment.is_none() {
+        declared.comment = before.comment;
+    }
+    let place = place.map(|place| placed(table, place)).transpose()?;
+    let Column { id, data_type, nullable, .. } = wanted;
+    Ok(Alteration::ModifyColumn { column: id, data_type, nullable, info: declared, place })
+}

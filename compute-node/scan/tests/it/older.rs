@@ -206,13 +206,14 @@ fn session() -> &'static SessionContext {
 
 #[test]
 fn every_column_reads_as_if_it_had_always_been_so() {
+    let session = session();
     runtime().block_on(async {
-        assert_same(session(), "select * from {t}").await;
+        assert_same(session, "select * from {t}").await;
         for column in ["n", "alpha", "b", "d", "day", "f", "t", "nothing"] {
-            assert_same(session(), &format!("select {column} from {{t}}")).await;
+            assert_same(session, &format!("select {column} from {{t}}")).await;
         }
-        assert_same(session(), "select n, n as m, id, n from {t} where id < 10").await;
-        assert_same(session(), "select count(*) from {t}").await;
+        assert_same(session, "select n, n as m, id, n from {t} where id < 10").await;
+        assert_same(session, "select count(*) from {t}").await;
     });
 }
 
@@ -260,15 +261,16 @@ proptest! {
 
     #[test]
     fn filters_see_what_older_rows_read(predicate in predicate()) {
-        runtime().block_on(assert_same(session(), &format!("select id, t from {{t}} where {predicate}")));
-        runtime().block_on(assert_same(session(), &format!("select count(*) from {{t}} where {predicate}")));
+        let session = session();
+        runtime().block_on(assert_same(session, &format!("select id, t from {{t}} where {predicate}")));
+        runtime().block_on(assert_same(session, &format!("select count(*) from {{t}} where {predicate}")));
     }
 }
 
 #[test]
 fn dynamic_filters_and_limits_see_it_too() {
+    let session = session();
     runtime().block_on(async {
-        let session = session();
         session.sql("create table small as select column1 as k from (values (7), (-100), (450))").await.unwrap();
         for sql in [
             "select t.id, t.n from {t} t join small on t.n = small.k",

@@ -66,7 +66,7 @@ fn naive(columns: &[Naive], step: &Step, next_id: u32) -> Option<Vec<Naive>> {
     let taken = |columns: &[Naive], name: &str| columns.iter().any(|c| c.name.eq_ignore_ascii_case(name));
     match step {
         Step::Add { names, width, nullable, default, after, first } => {
-            let mut at = match (first, after) {
+            let at = match (first, after) {
                 (true, _) => 0,
                 (false, Some(after)) => columns.get(*after).map(|_| after + 1)?,
                 (false, None) => columns.len(),
@@ -74,13 +74,12 @@ fn naive(columns: &[Naive], step: &Step, next_id: u32) -> Option<Vec<Naive>> {
             if at < 2 || !(*nullable || *default) {
                 return None;
             }
-            for (id, name) in (next_id..).zip(names) {
+            for ((id, at), name) in (next_id..).zip(at..).zip(names) {
                 if taken(&columns, NAMES[*name]) {
                     return None;
                 }
                 let column = Naive { id, name: NAMES[*name].to_owned(), width: *width, nullable: *nullable };
                 columns.insert(at, column);
-                at += 1;
             }
         }
         Step::Drop(at) => {

@@ -16,8 +16,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, ReadOptions,
-    WriteBatch, WriteOptions, properties,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode,
+    Options, ReadOptions, WriteBatch, WriteOptions, properties,
 };
 use tarn_proto::{RowsetId, TabletId};
 use tracing::warn;
@@ -134,6 +134,11 @@ impl Store {
         tables.set_cache_index_and_filter_blocks(true);
         tables.set_cache_index_and_filter_blocks_with_high_priority(true);
         tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        // In pieces: a file's whole filter takes megabytes, and two of them in one shard of the cache would drive each
+        // other out at every lookup.
+        tables.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        tables.set_partition_filters(true);
+        tables.set_pin_top_level_index_and_filter(true);
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);

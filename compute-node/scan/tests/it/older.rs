@@ -212,7 +212,7 @@ fn every_column_reads_as_if_it_had_always_been_so() {
         for column in ["n", "alpha", "b", "d", "day", "f", "t", "nothing"] {
             assert_same(session, &format!("select {column} from {{t}}")).await;
         }
-        assert_same(session, "select n, n as m, id, n from {t} where id < 10").await;
+        assert_same(session, "select n, n as m, id, n as o from {t} where id < 10").await;
         assert_same(session, "select count(*) from {t}").await;
     });
 }

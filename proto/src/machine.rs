@@ -30,6 +30,14 @@ pub fn lower_priority(nice: i32) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Lets the process open as many files as the system allows it. Returns how many.
+pub fn raise_open_files() -> std::io::Result<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum.unwrap_or(u64::MAX))
+}
+
 /// Processor time since the machine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ticks {

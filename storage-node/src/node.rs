@@ -10,7 +10,7 @@ use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::storage::TabletStore;
 use tarn_proto::wire::storage_service_server::StorageServiceServer;
 use tarn_proto::wire::{NodeLoad, NodeRole};
-use tarn_proto::{NodeId, query_id, task};
+use tarn_proto::{NodeId, machine, query_id, task};
 use tarn_tablet::Engine;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -56,6 +56,9 @@ impl StorageNode {
             return Err(Error::NoCoordinators);
         }
         metrics::describe();
+        if let Err(error) = machine::raise_open_files() {
+            warn!(%error, "the process keeps its limit of open files; merges of many segments may meet it");
+        }
         let (engine, kept) = {
             let config = config.clone();
             blocking(move || {

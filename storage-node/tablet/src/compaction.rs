@@ -130,13 +130,14 @@ impl Engine {
         tablet.check_writable().ok()?;
         let state = tablet.state.read();
         let live = state.live();
-        next(&state, &live).map(|_| live.len())
+        next(&tablet, &state, &live).map(|_| live.len())
     }
 
     /// Does the next compaction of a tablet, if there is one and none runs. Blocks, and works the processor.
     ///
-    /// Fails with what is wrong with an input, which stays as it is; with [`Error::Stopped`] if it was told to stop; and
-    /// as writes do.
+    /// Fails with what is wrong with an input, which stays as it is and is left out from then on, until the node restarts;
+    /// with [`Error::Stopped`] if it was told to stop; and as writes do. Only a failed write of metadata makes the tablet
+    /// read-only: whatever else a full disk refuses belongs to nothing yet.
     pub fn compact(self: &Arc<Self>, tablet: TabletId, stop: &Stop) -> Result<Option<Compacted>> {
         let tablet = self.tablet(tablet)?;
         let Some(_running) = Running::start(&tablet) else { return Ok(None) };
@@ -158,7 +159,9 @@ impl Engine {
             // Its files go with it, whatever else happens to them.
             Err(_) if tablet.state.read().dropped => Err(Error::UnknownTablet(tablet.id)),
             Err(error) => {
-                tablet.note(&error);
+                if let Error::Damaged { rowset, .. } | Error::Decode { rowset, .. } = &error {
+                    tablet.unmergeable.lock().insert(*rowset);
+                }
                 metrics::compaction_failed(matches!(error, Error::Stopped(_)));
                 Err(error)
             }
@@ -168,8 +171,9 @@ impl Engine {
     fn plan(&self, tablet: &Arc<Tablet>) -> Option<Job> {
         let state = tablet.state.read();
         let live = state.live();
-        let pick = next(&state, &live)?;
-        let inputs = live[pick.inputs].to_vec();
+        let pick = next(tablet, &state, &live)?;
+        let runs = |i: usize| if is_compaction(live[i].0) { 1 } else { live[i].2.segments.len() };
+        let inputs = live[pick::within_runs(pick.inputs, runs)].to_vec();
         Some(Job {
             tablet: tablet.clone(),
             shape: tablet.shape(),
@@ -240,20 +244,25 @@ impl Engine {
         Ok(vector.map(|vector| vector.bitmap().iter().map(u64::from).collect()))
     }
 
-    /// Waits while a tablet has far too many rowsets, for a bounded time: loads go slower than compaction, and never fail
-    /// for it.
-    pub(crate) async fn wait_for_compaction(&self, tablet: &Tablet) {
+    /// Waits while a tablet has far too many rowsets, until `until` at most, which the load's first wait sets: loads go
+    /// slower than compaction, and never fail for it.
+    pub(crate) async fn wait_for_compaction(&self, tablet: &Tablet, until: &mut Option<tokio::time::Instant>) {
         let crowded = || {
             let state = tablet.state.read();
             let live = state.rowsets.values().filter(|r| r.is_live()).count();
-            (live > self.options.crowded_rowsets && !state.dropped).then_some(live)
+            let waits = live > self.options.crowded_rowsets && !state.dropped && state.read_only.is_none();
+            waits.then_some(live)
         };
         let Some(rowsets) = crowded() else { return };
-        let wait = self.options.crowded_wait;
+        let now = tokio::time::Instant::now();
+        let until = *until.get_or_insert(now + self.options.crowded_wait);
+        if until <= now {
+            return;
+        }
         warn!(tablet = %tablet.id, rowsets, "a load waits: the tablet has more rowsets than compaction keeps up with");
         self.note_changed(tablet.id);
         let started = Instant::now();
-        let relieved = tokio::time::timeout(wait, async {
+        let relieved = tokio::time::timeout_at(until, async {
             loop {
                 let relieved = tablet.relieved.notified();
                 tokio::pin!(relieved);
@@ -273,11 +282,21 @@ impl Engine {
     }
 }
 
-/// The rowsets to be merged next.
-fn next(state: &State, live: &[(RowsetId, Version, Arc<RowsetRecord>)]) -> Option<pick::Pick> {
+/// The rowsets to be merged next. Those that cannot be read stay as they are, and what lies on either side of them apart.
+fn next(tablet: &Tablet, state: &State, live: &[(RowsetId, Version, Arc<RowsetRecord>)]) -> Option<pick::Pick> {
     let sizes = sizes(state, live);
     let bytes: Vec<u64> = live.iter().map(|(_, _, record)| record.bytes()).collect();
-    pick::step(&sizes).or_else(|| pick::reclaim(&bytes, &sizes))
+    let unmergeable = tablet.unmergeable.lock();
+    let mut end = 0;
+    let picks = live.split(|(rowset, ..)| unmergeable.contains(rowset)).filter_map(|run| {
+        let start = end;
+        // One further is the rowset that ended the run.
+        end += run.len() + 1;
+        let of = start..start + run.len();
+        let pick = pick::step(&sizes[of.clone()]).or_else(|| pick::reclaim(&bytes[of.clone()], &sizes[of]))?;
+        Some(pick::Pick { inputs: start + pick.inputs.start..start + pick.inputs.end, bytes: pick.bytes })
+    });
+    picks.min_by_key(|pick| pick.bytes)
 }
 
 /// What live rowsets count for when a merge is picked: the bytes of rows that are not deleted.

@@ -249,18 +249,22 @@ impl Engine {
         let tablet = self.tablet(id)?;
         let mut rowsets = Vec::new();
         for (rowset, since, record) in tablet.rowsets_at(version)? {
+            if record.is_superseded() {
+                tablet.superseded.lock().note_read();
+            }
             let mut segments = Vec::with_capacity(record.segments.len());
             // A load that only deletes keys leaves segments without rows.
             for (number, segment) in (0..).zip(&record.segments).filter(|(_, segment)| segment.rows > 0) {
                 let key = SegmentKey { tablet: id, rowset, segment: number };
                 let vector = self.delete_vector_at(&tablet, rowset, number, version)?;
+                let open = self.open.get(&self.dir, key, segment).map_err(|error| unless_gone(&tablet, key, error))?;
                 segments.push(wire::Segment {
                     number,
                     bytes: segment.bytes,
                     rows: segment.rows,
                     checksum: segment.checksum,
                     delete_vector: vector.map(|vector| vector.portable).unwrap_or_default(),
-                    short_key_index: self.open.get(&self.dir, key, segment)?.short_key_index(),
+                    short_key_index: open.short_key_index(),
                 });
             }
             rowsets.push(wire::Rowset {
@@ -278,16 +282,13 @@ impl Engine {
     /// Verified byte ranges of a segment, in their order. Blocks.
     pub fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let tablet = self.tablet(key.tablet)?;
-        let unknown = || Error::UnknownSegment { tablet: key.tablet, rowset: key.rowset, segment: key.segment };
         let record = tablet.state.read().rowsets.get(&key.rowset).cloned();
-        let segment = record.as_ref().and_then(|r| r.segments.get(key.segment as usize)).ok_or_else(unknown)?;
+        let segment = record.as_ref().and_then(|r| r.segments.get(key.segment as usize)).ok_or(unknown(key))?;
         if record.as_ref().is_some_and(|r| r.is_superseded()) {
             tablet.superseded.lock().note_read();
         }
-        self.open.get(&self.dir, key, segment).and_then(|open| open.read(ranges)).map_err(|error| {
-            // Its files may just have gone.
-            if tablet.state.read().rowsets.contains_key(&key.rowset) { error } else { unknown() }
-        })
+        let read = self.open.get(&self.dir, key, segment).and_then(|open| open.read(ranges));
+        read.map_err(|error| unless_gone(&tablet, key, error))
     }
 
     /// All tablets, by id.
@@ -322,6 +323,16 @@ impl Engine {
     pub(crate) fn tablet(&self, id: TabletId) -> Result<Arc<Tablet>> {
         self.tablets.read().get(&id).cloned().ok_or(Error::UnknownTablet(id))
     }
+}
+
+const fn unknown(key: SegmentKey) -> Error {
+    Error::UnknownSegment { tablet: key.tablet, rowset: key.rowset, segment: key.segment }
+}
+
+/// Why a segment cannot be read, unless its rowset or tablet has gone meanwhile and its files with it.
+fn unless_gone(tablet: &Tablet, key: SegmentKey, error: Error) -> Error {
+    let state = tablet.state.read();
+    if state.dropped || !state.rowsets.contains_key(&key.rowset) { unknown(key) } else { error }
 }
 
 /// Runs work that blocks on a thread for it.

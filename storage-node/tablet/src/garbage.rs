@@ -3,7 +3,8 @@
 //!
 //! A reader holds a manifest, not a lock: the engine sees it only when it asks for bytes. So a rowset goes when it has been
 //! superseded and the tablet's superseded rowsets unread for [`Options::retention`](crate::Options), and at the latest
-//! after [`LONGEST`] times as long, since a reader may keep to a manifest for ever. What is gone is an
+//! after [`LONGEST`] times as long, since a reader may keep to a manifest for ever. A query that comes to a tablet later than
+//! that is run again, at a newer version. What is gone is an
 //! [`Error::Superseded`] or [`Error::UnknownSegment`], upon which readers take a newer version.
 
 use std::collections::BTreeMap;
@@ -80,7 +81,7 @@ impl Engine {
                 continue;
             }
             match self.remove_rowsets(&tablet, &due) {
-                Ok(()) => removed += due.len(),
+                Ok(rowsets) => removed += rowsets,
                 Err(Error::UnknownTablet(_)) => {}
                 Err(error) => {
                     tablet.note(&error);
@@ -92,10 +93,17 @@ impl Engine {
         failure.map_or(Ok(removed), Err)
     }
 
-    fn remove_rowsets(&self, tablet: &Tablet, due: &[RowsetId]) -> Result<()> {
+    /// Returns how many went. A read-only tablet gives back its space, too.
+    fn remove_rowsets(&self, tablet: &Tablet, due: &[RowsetId]) -> Result<usize> {
         let _commit = tablet.commit.lock();
-        tablet.check_writable()?;
         let state = tablet.state.read();
+        if state.dropped {
+            return Err(Error::UnknownTablet(tablet.id));
+        }
+        if state.unsure {
+            // What the store holds of the tablet is known at the next start, and must not be written over before.
+            return Ok(0);
+        }
         let mut changes = Changes::default();
         let mut gone = Vec::new();
         let mut oldest = state.oldest;
@@ -120,7 +128,7 @@ impl Engine {
             self.remove_files(tablet.id, rowset, segments);
         }
         self.drop_old_vectors(tablet);
-        Ok(())
+        Ok(due.len())
     }
 }
 

@@ -207,11 +207,13 @@ impl Load {
 /// Writes one transaction's rows. Dropping it without [`LoadWriter::finish`] forgets them.
 pub struct LoadWriter {
     load: Arc<Load>,
+    /// How long it waits for tablets of too many rowsets, all together; set when it first does.
+    crowded_until: Option<tokio::time::Instant>,
 }
 
 impl LoadWriter {
     pub(crate) const fn new(load: Arc<Load>) -> Self {
-        Self { load }
+        Self { load, crowded_until: None }
     }
 
     /// Adds rows to a tablet, in any order; columns as the load's schema declares them, in a PRIMARY KEY table followed by
@@ -225,7 +227,8 @@ impl LoadWriter {
             Some(tablet) => tablet,
             None => {
                 let tablet = engine.tablet(id)?;
-                engine.wait_for_compaction(&tablet).await;
+                tablet.check_writable()?;
+                engine.wait_for_compaction(&tablet, &mut self.crowded_until).await;
                 tablet
             }
         };

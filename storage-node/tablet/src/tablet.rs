@@ -1,6 +1,6 @@
 //! A tablet in memory: what its rows look like and which rowsets it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -53,6 +53,8 @@ pub(crate) struct Tablet {
     pub relieved: Notify,
     /// Rowsets that newer versions do without, until their files go.
     pub superseded: Mutex<Superseded>,
+    /// Rowsets that a compaction could not read: left out until the node starts anew.
+    pub unmergeable: Mutex<BTreeSet<RowsetId>>,
 }
 
 /// What changes.
@@ -72,6 +74,8 @@ pub(crate) struct State {
     pub dropped: bool,
     /// The first failed write: the tablet takes no more until the node starts anew.
     pub read_only: Option<String>,
+    /// Whether the metadata store refused a write of it, and may hold that write all the same.
+    pub unsure: bool,
 }
 
 impl State {
@@ -85,6 +89,7 @@ impl State {
             delete_vectors: BTreeMap::new(),
             dropped: false,
             read_only: None,
+            unsure: false,
         }
     }
 
@@ -123,6 +128,7 @@ impl Tablet {
             shape: RwLock::new(Arc::new(Shape::new(schema))),
             commit: Mutex::new(()),
             superseded: Mutex::new(Superseded::of(&state)),
+            unmergeable: Mutex::default(),
             state: RwLock::new(state),
             compacting: AtomicBool::new(false),
             relieved: Notify::new(),
@@ -163,6 +169,7 @@ impl Tablet {
             return;
         }
         let mut state = self.state.write();
+        state.unsure |= matches!(error, Error::Meta { .. });
         if state.read_only.is_none() {
             let reason = tarn_proto::error::chain(error);
             error!(tablet = %self.id, reason, "a write failed: the tablet is read-only until this node restarts");

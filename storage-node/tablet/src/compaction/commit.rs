@@ -48,7 +48,7 @@ impl Engine {
         if let Some(marks) = &marks {
             marks.put(job.tablet.id, &mut changes);
         }
-        self.meta.write(changes)?;
+        self.meta.write(changes).inspect_err(|error| job.tablet.note(error))?;
 
         let mut state = job.tablet.state.write();
         state.compactions = versions.compactions;

@@ -21,8 +21,10 @@ use std::ops::Range;
 
 /// So many rowsets of one level become one.
 pub(crate) const FAN_IN: usize = 4;
-/// The most rowsets of one merge: bounds its memory and open files.
+/// The most rowsets of one merge.
 pub(crate) const MAX_INPUTS: usize = 64;
+/// The most sorted runs of one merge, a load's segments being one each: bounds its memory and open files.
+const MAX_RUNS: usize = 128;
 /// Smaller rowsets count as one page: a file costs more than its bytes.
 const PAGE_BYTES: u64 = 4096;
 /// A rowset is not written anew to get rid of fewer bytes.
@@ -50,6 +52,22 @@ pub(crate) fn reclaim(bytes: &[u64], sizes: &[u64]) -> Option<Pick> {
     let wasted = |i: &usize| bytes[*i].saturating_sub(sizes[*i]);
     let worth = (0..sizes.len().min(bytes.len())).filter(|i| wasted(i) >= sizes[*i].max(RECLAIM_BYTES));
     worth.max_by_key(wasted).map(|i| Pick { inputs: i..i + 1, bytes: sizes[i] })
+}
+
+/// The oldest of a pick's rowsets that have [`MAX_RUNS`] runs together; one alone, which becomes a single run by it, if two
+/// have more. `runs` tells how many a rowset has.
+pub(crate) fn within_runs(inputs: Range<usize>, runs: impl Fn(usize) -> usize) -> Range<usize> {
+    let (mut end, mut total) = (inputs.start, 0);
+    while end < inputs.end && total + runs(end) <= MAX_RUNS {
+        total += runs(end);
+        end += 1;
+    }
+    if end == inputs.end || end - inputs.start >= 2 {
+        return inputs.start..end;
+    }
+    let next = (inputs.start + 1).min(inputs.end - 1);
+    let widest = if runs(next) > runs(inputs.start) { next } else { inputs.start };
+    widest..widest + 1
 }
 
 fn level(bytes: u64) -> u32 {
@@ -203,6 +221,28 @@ mod tests {
             reclaim(&[10 * mib, 9 * mib, 2 * mib], &[5 * mib, 2 * mib, mib]),
             Some(Pick { inputs: 1..2, bytes: 2 * mib })
         );
+    }
+
+    #[test]
+    fn a_merge_has_a_bounded_number_of_runs_and_rowsets_of_many_are_merged_by_themselves() {
+        let within = |runs: &[usize], inputs| within_runs(inputs, |i: usize| runs[i]);
+        assert_eq!(within(&[1, 1, 1, 1], 0..4), 0..4);
+        assert_eq!(within(&[60, 60, 60, 60], 0..4), 0..2);
+        assert_eq!(within(&[9, 100, 100, 9], 1..4), 1..2);
+        assert_eq!(within(&[9, 100, 101, 9], 1..4), 2..3);
+        assert_eq!(within(&[1, 500, 1, 1], 0..4), 1..2);
+        assert_eq!(within(&[500], 0..1), 0..1);
+        // Until everything fits.
+        let mut runs = vec![300, 1, 200, 90];
+        for _ in 0..3 {
+            let alone = within(&runs, 0..4);
+            if alone == (0..4) {
+                break;
+            }
+            assert_eq!(alone.len(), 1);
+            runs[alone.start] = 1;
+        }
+        assert_eq!(within(&runs, 0..4), 0..4);
     }
 
     #[test]

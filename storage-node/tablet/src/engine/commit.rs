@@ -254,10 +254,11 @@ impl Engine {
 
     /// Removes the files of a rowset that no record names any more. Blocks.
     pub(crate) fn remove_files(&self, tablet: TabletId, rowset: RowsetId, segments: u32) {
-        self.open.retain(|key| key.tablet != tablet || key.rowset != rowset);
         for segment in 0..segments {
             self.dir.segment(SegmentKey { tablet, rowset, segment }).remove();
         }
+        // Afterwards: who has the record still cannot open them anew.
+        self.open.retain(|key| key.tablet != tablet || key.rowset != rowset);
     }
 }
 

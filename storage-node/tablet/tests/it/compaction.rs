@@ -1,11 +1,12 @@
 //! Compaction changes no answer: random loads, compactions, restarts and collections against the loads played by hand.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tarn_proto::TableModel;
+use tarn_proto::{ErrorKind, TableModel};
 use tarn_tablet::{Engine, Error, Options, Stop};
 
 use crate::fixture::{TABLET, close, files, flip, folder, manifest, publish};
@@ -209,17 +210,23 @@ fn compaction_changes_no_answer_of_a_unique_table() {
     check_model(TableModel::Unique);
 }
 
-/// An engine with `loads` loads of a few rows.
+/// An engine with `loads` loads of the same few keys, each of which adds 1.
 async fn loaded(options: Options, loads: u64) -> Arc<Engine> {
     let engine = Engine::open(options).unwrap();
-    let schema = schema(TableModel::Aggregate);
-    engine.create_tablets(&schema, &[TABLET]).unwrap();
-    for version in 2..loads + 2 {
-        let rows = (0..50).map(|key| [Some(key), Some(1), Some(key), Some(key), Some(key), None]).collect();
-        load(&engine, &schema, version, &[rows]).await.unwrap();
-        publish(&engine, version, TABLET, version).unwrap();
-    }
+    engine.create_tablets(&schema(TableModel::Aggregate), &[TABLET]).unwrap();
+    load_more(&engine, 2..loads + 2).await;
     engine
+}
+
+async fn load_more(engine: &Arc<Engine>, versions: std::ops::Range<u64>) {
+    for version in versions {
+        load(engine, &schema(TableModel::Aggregate), version, &[few_rows()]).await.unwrap();
+        publish(engine, version, TABLET, version).unwrap();
+    }
+}
+
+fn few_rows() -> Vec<Row> {
+    (0..50).map(|key| [Some(key), Some(1), Some(key), Some(key), Some(key), None]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,13 +242,46 @@ async fn damage_in_an_input_stops_the_compaction_and_loses_nothing() {
     assert_eq!(files(data.path(), TABLET), before);
     assert_eq!((newest(&engine).rowsets, newest(&engine).read_only_reason.as_str()), (4, ""));
 
+    // It is left out from then on, and newer rowsets are merged without it.
+    assert_eq!(engine.compact(TABLET, &Stop::default()).unwrap(), None);
+    load_more(&engine, 6..8).await;
+    assert_eq!(engine.compact(TABLET, &Stop::default()).unwrap().unwrap().rowsets, 4);
+    assert_eq!((newest(&engine).rowsets, engine.compaction_score(TABLET)), (3, None));
+
     close(engine);
     flip(&segment, 100);
     let engine = Engine::open(Options::new(data.path())).unwrap();
+    load_more(&engine, 8..9).await;
     assert_eq!(engine.compact(TABLET, &Stop::default()).unwrap().unwrap().rowsets, 4);
-    let rows = read(&engine, &schema(TableModel::Aggregate), 5).unwrap();
+    let rows = read(&engine, &schema(TableModel::Aggregate), 8).unwrap();
     assert_eq!(rows.len(), 50);
-    assert!(rows.iter().all(|row| row[1] == Some(4)), "each key's ones are summed");
+    assert!(rows.iter().all(|row| row[1] == Some(7)), "each key's ones are summed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_a_compaction_and_not_its_tablet() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = loaded(Options { retention: RETENTION, ..Options::new(data.path()) }, 4).await;
+
+    // The output's first segment goes to a device that is always full.
+    let temporary = folder(data.path(), TABLET).join(format!("{}_0.5.vortex.tmp", (1u64 << 63) | 1));
+    symlink("/dev/full", &temporary).unwrap();
+    let error = engine.compact(TABLET, &Stop::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert!(!temporary.is_symlink(), "it is removed");
+    assert_eq!((newest(&engine).rowsets, newest(&engine).read_only_reason.as_str()), (4, ""));
+    assert!(engine.compact(TABLET, &Stop::default()).unwrap().is_some());
+
+    // A tablet that a load made read-only gives back what the compaction replaced.
+    symlink("/dev/full", folder(data.path(), TABLET).join("6_0.7.vortex.tmp")).unwrap();
+    let schema = schema(TableModel::Aggregate);
+    load(&engine, &schema, 6, &[few_rows()]).await.unwrap_err();
+    assert!(newest(&engine).read_only_reason.contains("No space left on device"));
+    let start = Instant::now();
+    assert_eq!(engine.remove_superseded(start).unwrap(), 0);
+    assert_eq!(engine.remove_superseded(start + RETENTION).unwrap(), 4);
+    assert_eq!(files(data.path(), TABLET).len(), 2);
+    assert_eq!(read(&engine, &schema, 5).unwrap().len(), 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,9 +27,10 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
+use tarn_proto::DataType;
 use tarn_scan::{Preaggregation, TabletSource};
 
-use argument::Argument;
+use argument::{Argument, UNKNOWN};
 
 /// Decides for every scan whether it merges. Must run last: it looks at the filters that others pushed into scans.
 #[derive(Debug)]
@@ -153,7 +154,11 @@ fn below(node: &dyn ExecutionPlan, above: &Above) -> Above {
     {
         return Above::Join;
     }
-    let Above::Aggregation(aggregation) = above else { return Above::Other };
+    let aggregation = match above {
+        Above::Aggregation(aggregation) => aggregation,
+        Above::Join if passes(node) || node.is::<ProjectionExec>() || node.is::<FilterExec>() => return Above::Join,
+        Above::Join | Above::Other => return Above::Other,
+    };
     if node.fetch().is_some() {
         // Of unmerged rows, others come first.
         return Above::Other;
@@ -178,8 +183,12 @@ fn through(node: &dyn ExecutionPlan, aggregation: &Aggregation) -> Option<Aggreg
         aggregation.filters.push(filter.predicate().clone());
         return Some(aggregation);
     }
-    let passes = node.is::<RepartitionExec>() || node.is::<CoalescePartitionsExec>() || node.is::<CooperativeExec>();
-    passes.then(|| aggregation.clone())
+    passes(node).then(|| aggregation.clone())
+}
+
+/// Whether a node returns its input's rows as they are.
+fn passes(node: &dyn ExecutionPlan) -> bool {
+    node.is::<RepartitionExec>() || node.is::<CoalescePartitionsExec>() || node.is::<CooperativeExec>()
 }
 
 /// Why a scan must merge, in StarRocks' words. `None` if the answer is the same without.
@@ -232,6 +241,10 @@ fn reason_of_call(source: &TabletSource, call: &Call) -> Option<String> {
         return Some("The column of aggregate function isn't key".to_owned());
     }
     let only_once = matches!(function.as_str(), "MIN" | "MAX");
+    if argument.returns.is_empty() && !only_once && function != "SUM" {
+        // A choice among zero and NULL, which others count.
+        return Some(UNKNOWN.to_owned());
+    }
     for position in &argument.returns {
         if is_key(position) {
             // A value that stands there more often changes nothing.
@@ -244,6 +257,10 @@ fn reason_of_call(source: &TabletSource, call: &Call) -> Option<String> {
         let function = if *distinct && !only_once { format!("MULTI_DISTINCT_{function}") } else { function.clone() };
         if function != aggregation {
             return Some(format!("Aggregate Operator not match: {function} <--> {aggregation}"));
+        }
+        if only_once && column(position).is_some_and(|c| matches!(c.data_type, DataType::Float | DataType::Double)) {
+            // Which of NaN and a number it returns depends on the order of rows.
+            return Some(format!("{function} of a FLOAT or DOUBLE column may see NaN"));
         }
     }
     None

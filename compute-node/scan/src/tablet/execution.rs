@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::Field;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::prelude::SessionConfig;
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
@@ -32,7 +32,7 @@ use vortex::scan::selection::Selection;
 
 use super::key_range::KeyRange;
 use super::membership::{Learned, Membership};
-use super::merge::{self, Merging, Overlapping};
+use super::merge::{self, Merging, Overlapping, OverlappingSegment};
 use super::morsel::{self, Morsel, Work};
 use super::older::{SegmentRead, check_dropped};
 use super::partition::{Batches, Partition};
@@ -111,7 +111,8 @@ impl Execution {
     }
 
     /// The rows of an output partition, in batches of about `batch_size` rows. (`DataSourceExec` cuts larger ones.)
-    pub fn open(self: Arc<Self>, partition: usize, config: &SessionConfig) -> SendableRecordBatchStream {
+    pub fn open(self: Arc<Self>, partition: usize, task: &TaskContext) -> SendableRecordBatchStream {
+        let config = task.session_config();
         if let Some(query) = config.get_extension::<QueryId>() {
             self.query.get_or_init(|| query.as_ref().clone());
         }
@@ -122,7 +123,8 @@ impl Execution {
             bytes_read: MetricBuilder::new(&self.source.metrics).counter("bytes_read", partition),
             bytes_cached: MetricBuilder::new(&self.source.metrics).counter("bytes_cached", partition),
         };
-        let mut rows = Partition::new(self, partition, batch_size, reads).rows();
+        let memory = MemoryConsumer::new(format!("merge of {}", self.source.table)).register(task.memory_pool());
+        let mut rows = Partition::new(self, partition, batch_size, reads, memory).rows();
         let metered = stream::poll_fn(move |cx| {
             let timer = baseline.elapsed_compute().timer();
             let polled = rows.poll_next_unpin(cx);
@@ -180,14 +182,15 @@ impl Execution {
                     }
                     if !rows.is_empty() {
                         let morsel = Morsel { segment: ranges.len(), rows: rows.clone() };
-                        found.push((morsel, segment.short_key_index.clone()));
+                        let index = segment.short_key_index.clone();
+                        found.push(OverlappingSegment { morsel, rows: segment.rows, index });
                     }
                     ranges.push(rows);
                 }
             }
             // One segment has each key once.
             if merging.is_some() && found.len() > 1 {
-                found.iter().for_each(|(morsel, _)| ranges[morsel.segment] = 0..0);
+                found.iter().for_each(|segment| ranges[segment.morsel.segment] = 0..0);
                 overlapping.push(Overlapping(found));
             }
         }
@@ -265,10 +268,16 @@ impl Execution {
     }
 
     /// The batches of a piece of work, before the limit.
-    pub(super) async fn read(self: &Arc<Self>, work: &Work, reads: &ReadMetrics, batch_size: usize) -> Result<Batches> {
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        work: &Work,
+        reads: &ReadMetrics,
+        batch_size: usize,
+        memory: &MemoryReservation,
+    ) -> Result<Batches> {
         let planned = self.planned().await?;
         match (work, &planned.merging) {
-            (Work::Merge(unit), Some(merging)) => merge::rows(self, merging, unit, reads, batch_size).await,
+            (Work::Merge(unit), Some(merging)) => merge::rows(self, merging, unit, reads, batch_size, memory).await,
             (Work::Merge(_), None) => {
                 Err(DataFusionError::Internal("a scan that merges nothing has a merge".to_owned()))
             }

@@ -55,11 +55,6 @@ impl KeyRange {
         (lower.is_some() || upper.is_some()).then_some(Self { key, lower, upper })
     }
 
-    /// The keys from `lower` to `upper`, both as rows are encoded.
-    pub const fn between(key: ShortKey, lower: Option<Vec<u8>>, upper: Option<Vec<u8>>) -> Self {
-        Self { key, lower, upper }
-    }
-
     /// The rows of a segment of `rows` rows that can be in the range.
     pub fn rows(&self, index: &[u8], rows: u64) -> Range<u64> {
         match ShortKeyIndex::decode(index) {

@@ -17,8 +17,10 @@ use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOption
 use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
+use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use tarn_proto::merge::{Combiner, SortedMerge, Step};
@@ -27,21 +29,42 @@ use tarn_proto::short_key::{ShortKey, ShortKeyIndex};
 use tarn_proto::{Aggregation, TableSchema};
 
 use super::execution::{Execution, READ_AHEAD};
-use super::key_range::KeyRange;
 use super::morsel::{Morsel, PER_PARTITION};
 use super::older::named;
 use super::partition::Batches;
 use super::{Preaggregation, TabletSource, Wanted, pushdown};
 use crate::segment::ReadMetrics;
 
-/// Rows of a tablet that are worth another piece: some of what Vortex decodes at a time is decoded by both.
+/// Rows of a tablet that are worth another piece.
 const MIN_ROWS: u64 = 262_144;
 
-/// Inputs that are read ahead. With more of them, each waits for its rows: what all hold together stays small.
-const FEW_INPUTS: usize = 8;
+/// The most rows of a piece, if it has few inputs. Each one looks at the dynamic filters anew.
+const MAX_ROWS: u64 = 4 << 20;
 
-/// Segments of one tablet, oldest first, of which rows are merged: the rows, and the segments' short-key indexes.
-pub(super) struct Overlapping(pub Vec<(Morsel, Bytes)>);
+/// Rows of a piece for each of its inputs, at least. What Vortex decodes at a time, 65,536 rows, is decoded by two pieces where
+/// they meet.
+const MIN_ROWS_OF_INPUT: u64 = 131_072;
+
+/// Index entries per piece of which bounds are chosen.
+const SAMPLES: usize = 64;
+
+/// Inputs that are read ahead as far as a scan without a merge is.
+const FEW_INPUTS: usize = 8;
+/// Inputs that are read ahead at all. With more of them, each waits for its rows: what all hold together stays small.
+const MANY_INPUTS: usize = 64;
+
+/// Segments of one tablet, oldest first, of which rows are merged.
+pub(super) struct Overlapping(pub Vec<OverlappingSegment>);
+
+/// Rows of one segment that are merged with those of others.
+pub(super) struct OverlappingSegment {
+    /// The rows to read.
+    pub morsel: Morsel,
+    /// Rows of the whole segment.
+    pub rows: u64,
+    /// The segment's short-key index.
+    pub index: Bytes,
+}
 
 /// A range of keys of one tablet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,48 +147,58 @@ impl Merging {
 
     /// Cuts tablets into pieces of work for `partitions` output partitions.
     pub fn cut(&self, tablets: &[Overlapping], partitions: usize) -> Vec<Unit> {
-        let rows = |tablet: &Overlapping| tablet.0.iter().map(|(morsel, _)| morsel.len()).sum::<u64>();
+        let rows = |tablet: &Overlapping| tablet.0.iter().map(|segment| segment.morsel.len()).sum::<u64>();
         let total: u64 = tablets.iter().map(rows).sum();
-        let least = if partitions > 1 { MIN_ROWS } else { u64::MAX };
-        let piece = (total / (partitions.max(1) as u64 * PER_PARTITION)).max(least);
-        tablets.iter().flat_map(|tablet| self.pieces(tablet, rows(tablet).div_ceil(piece))).collect()
+        let share = total / (partitions.max(1) as u64 * PER_PARTITION);
+        let pieces = |tablet| self.pieces(tablet, rows(tablet).div_ceil(rows_of_piece(share, tablet.0.len())));
+        tablets.iter().flat_map(pieces).collect()
     }
 
     /// At most `count` ranges of keys of about as many rows, which are all keys together.
     fn pieces(&self, tablet: &Overlapping, count: u64) -> Vec<Unit> {
-        let bounds = if count > 1 { self.bounds(tablet, count as usize) } else { Vec::new() };
+        let segments = &tablet.0;
+        if count <= 1 {
+            let inputs = segments.iter().map(|segment| segment.morsel.clone()).collect();
+            return vec![Unit { inputs, lower: None, upper: None }];
+        }
+        let indexes: Vec<Option<ShortKeyIndex>> = segments
+            .iter()
+            .map(|segment| {
+                let index = ShortKeyIndex::decode(&segment.index).ok()?;
+                (index.matches(&self.short_key) && index.rows() == segment.rows).then_some(index)
+            })
+            .collect();
+        let bounds = bounds(segments, &indexes, count as usize);
         let lowers = [None].into_iter().chain(bounds.iter().cloned().map(Some));
         let uppers = bounds.iter().cloned().map(Some).chain([None]);
         let units = lowers.zip(uppers).map(|(lower, upper)| {
-            let range = KeyRange::between(self.short_key.clone(), lower.clone(), upper.clone());
-            let inputs = tablet.0.iter().map(|(morsel, index)| {
-                // The index tells of all rows of the segment.
-                let rows = ShortKeyIndex::decode(index).map_or(morsel.rows.clone(), |index_of_all| {
-                    let rows = range.rows(index, index_of_all.rows());
-                    rows.start.max(morsel.rows.start)..rows.end.min(morsel.rows.end)
-                });
-                Morsel { segment: morsel.segment, rows }
+            let inputs = segments.iter().zip(&indexes).map(|(segment, index)| {
+                let Morsel { segment, rows } = segment.morsel.clone();
+                let rows = match index {
+                    Some(index) => {
+                        let held = index.row_range(lower.as_deref(), upper.as_deref());
+                        held.start.max(rows.start)..held.end.min(rows.end)
+                    }
+                    None => rows,
+                };
+                Morsel { segment, rows }
             });
-            Unit { inputs: inputs.filter(|morsel| !morsel.rows.is_empty()).collect(), lower, upper }
+            let inputs = inputs.filter(|morsel| !morsel.rows.is_empty()).collect();
+            Unit { inputs, lower, upper }
         });
         units.filter(|unit| !unit.inputs.is_empty()).collect()
     }
 
-    /// Short keys that part the rows into `count` shares, as far as the indexes know.
-    fn bounds(&self, tablet: &Overlapping, count: usize) -> Vec<Vec<u8>> {
-        let mut entries: Vec<Vec<u8>> = Vec::new();
-        for (morsel, index) in &tablet.0 {
-            let Ok(index) = ShortKeyIndex::decode(index) else { continue };
-            if index.matches(&self.short_key) {
-                let read = index.entries().filter(|(_, row)| morsel.rows.contains(row));
-                entries.extend(read.map(|(entry, _)| entry.to_vec()));
-            }
+    /// What is read of each segment. Filters that change while the query runs are taken as they are now, for all segments:
+    /// one that saw more than another could leave out the newest row of a key and let an older one pass.
+    fn read_now(&self) -> Result<Wanted> {
+        let Wanted { columns, output, filters } = &self.read;
+        let mut now = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let filter = snapshot_physical_expr(filter.clone())?;
+            now.extend(split_conjunction(&filter).into_iter().cloned());
         }
-        entries.sort_unstable();
-        let mut bounds: Vec<Vec<u8>> =
-            (1..count).filter_map(|share| entries.get(share * entries.len() / count).cloned()).collect();
-        bounds.dedup();
-        bounds
+        Ok(Wanted { columns: columns.clone(), output: output.clone(), filters: now })
     }
 
     /// The rows of a batch, sorted by key, whose short keys are within the unit, and whether later rows are beyond it.
@@ -206,15 +239,40 @@ impl Merging {
     }
 }
 
+/// Rows of a piece of a tablet with so many segments, where partitions have `share` rows for each piece.
+fn rows_of_piece(share: u64, segments: usize) -> u64 {
+    let least = MIN_ROWS.max(segments as u64 * MIN_ROWS_OF_INPUT);
+    share.clamp(least, MAX_ROWS.max(least))
+}
+
+/// Short keys that part the rows into `count` shares, as far as the indexes know.
+fn bounds(segments: &[OverlappingSegment], indexes: &[Option<ShortKeyIndex>], count: usize) -> Vec<Vec<u8>> {
+    let read: Vec<&[u8]> = segments
+        .iter()
+        .zip(indexes)
+        .filter_map(|(segment, index)| Some((&segment.morsel.rows, index.as_ref()?)))
+        .flat_map(|(rows, index)| index.entries().filter(|(_, row)| rows.contains(row)).map(|(entry, _)| entry))
+        .collect();
+    let mut sample: Vec<&[u8]> = read.iter().copied().step_by((read.len() / (count * SAMPLES)).max(1)).collect();
+    sample.sort_unstable();
+    let mut bounds: Vec<Vec<u8>> =
+        (1..count).filter_map(|share| sample.get(share * sample.len() / count).map(|entry| entry.to_vec())).collect();
+    bounds.dedup();
+    bounds
+}
+
 /// One segment's rows.
 struct Input {
     /// `None` at the end.
     batches: Option<Batches>,
+    /// For the batch that was handed out last: it is held until the next is asked for.
+    memory: MemoryReservation,
 }
 
 impl Input {
     /// Its next rows within the unit.
     async fn next(&mut self, merging: &Merging, unit: &Unit) -> Result<Option<RecordBatch>> {
+        self.memory.free();
         while let Some(batches) = &mut self.batches {
             let Some(batch) = batches.try_next().await? else {
                 self.batches = None;
@@ -225,6 +283,7 @@ impl Input {
                 self.batches = None;
             }
             if batch.num_rows() > 0 {
+                self.memory.try_resize(batch.get_array_memory_size())?;
                 return Ok(Some(batch));
             }
         }
@@ -273,18 +332,26 @@ impl Merge {
     }
 }
 
-/// The rows of a unit, one for each key, in batches of about `batch_size` rows before filters on values.
+/// The rows of a unit, one for each key, in batches of about `batch_size` rows before filters on values. What its inputs
+/// hold is taken from the pool of `memory`.
 pub(super) async fn rows(
     execution: &Arc<Execution>,
     merging: &Arc<Merging>,
     unit: &Unit,
     reads: &ReadMetrics,
     batch_size: usize,
+    memory: &MemoryReservation,
 ) -> Result<Batches> {
-    let ahead = if unit.inputs.len() > FEW_INPUTS { 1 } else { READ_AHEAD };
-    let opening = unit.inputs.iter().map(|morsel| execution.segment_rows(morsel, &merging.read, reads, ahead));
+    let ahead = match unit.inputs.len() {
+        inputs if inputs <= FEW_INPUTS => READ_AHEAD,
+        inputs if inputs <= MANY_INPUTS => 2,
+        _ => 1,
+    };
+    let read = merging.read_now()?;
+    let opening = unit.inputs.iter().map(|morsel| execution.segment_rows(morsel, &read, reads, ahead));
+    let opened = try_join_all(opening).await?.into_iter();
     let mut inputs: Vec<Input> =
-        try_join_all(opening).await?.into_iter().map(|batches| Input { batches: Some(batches) }).collect();
+        opened.map(|batches| Input { batches: Some(batches), memory: memory.new_empty() }).collect();
     let schema = merging.read.output.clone();
     let replaces = merging.aggregations.iter().flatten().all(|aggregation| *aggregation == Aggregation::Replace);
     let mut merge = SortedMerge::new(schema.clone(), merging.keys.clone(), inputs.len(), batch_size)?;
@@ -300,4 +367,17 @@ pub(super) async fn rows(
     let merge = Merge { merging, unit, inputs, merge, combiner, ended: false };
     Ok(stream::try_unfold(merge, |mut merge| async move { Ok(merge.next().await?.map(|batch| (batch, merge))) })
         .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_neither_small_nor_large() {
+        assert_eq!(rows_of_piece(0, 2), MIN_ROWS);
+        assert_eq!(rows_of_piece(1_000_000, 2), 1_000_000);
+        assert_eq!(rows_of_piece(u64::MAX, 2), MAX_ROWS);
+        assert_eq!(rows_of_piece(1_000_000, 500), 500 * MIN_ROWS_OF_INPUT, "or most rows would be decoded often");
+    }
 }

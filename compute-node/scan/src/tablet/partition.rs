@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::stream::{self, BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt};
 
@@ -23,12 +24,19 @@ pub(super) struct Partition {
     partition: usize,
     batch_size: usize,
     reads: ReadMetrics,
+    memory: MemoryReservation,
     current: Option<Batches>,
 }
 
 impl Partition {
-    pub fn new(execution: Arc<Execution>, partition: usize, batch_size: usize, reads: ReadMetrics) -> Self {
-        Self { execution, partition, batch_size, reads, current: None }
+    pub fn new(
+        execution: Arc<Execution>,
+        partition: usize,
+        batch_size: usize,
+        reads: ReadMetrics,
+        memory: MemoryReservation,
+    ) -> Self {
+        Self { execution, partition, batch_size, reads, memory, current: None }
     }
 
     /// Its rows, in batches.
@@ -59,7 +67,7 @@ impl Partition {
             match planned.take(self.partition) {
                 None => return Ok(None),
                 Some(work) => {
-                    let batches = self.execution.read(&work, &self.reads, self.batch_size).await?;
+                    let batches = self.execution.read(&work, &self.reads, self.batch_size, &self.memory).await?;
                     self.current = Some(gather(self.execution.source(), batches, self.batch_size));
                 }
             }

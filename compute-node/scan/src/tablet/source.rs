@@ -150,7 +150,7 @@ impl DataSource for TabletSource {
             Some(Ok(execution)) => execution,
             _ => self.execution(false),
         };
-        Ok(execution.open(args.partition, args.context.session_config()))
+        Ok(execution.open(args.partition, &args.context))
     }
 
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
@@ -272,7 +272,7 @@ impl DataSource for TabletSource {
             })
             .ok_or_else(|| DataFusionError::Internal("a filter names a column that the scan lacks".to_owned()))?;
             let exact = pushdown::is_exact(&self.context, &self.schema, &over_table);
-            // What changes while rows are merged must leave out all rows of a key or none.
+            // Where rows are merged, a filter must leave out all rows of a key or none.
             let only_saves_work = pushdown::is_dynamic(&over_table)
                 && (!self.schema.model.merges_on_read() || pushdown::is_over_keys(&self.schema, &over_table));
             if exact || only_saves_work {

@@ -11,7 +11,7 @@ use datafusion::physical_expr_common::physical_expr::is_volatile;
 use tarn_proto::TableSchema;
 
 /// The reason to merge if the parameter is none of those that are known here.
-const UNKNOWN: &str = "The parameter of aggregate function isn't value column or CAST/CASE-WHEN expression";
+pub(super) const UNKNOWN: &str = "The parameter of aggregate function isn't value column or CAST/CASE-WHEN expression";
 
 /// A column, or a choice among columns, zero and NULL by conditions. Columns are positions in the table.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -59,6 +59,7 @@ fn schema(model: TableModel) -> TableSchema {
         ("mx", DataType::DateTime, Some(Max)),
         ("r", DataType::BigInt, Some(Replace)),
         ("rn", DataType::BigInt, Some(ReplaceIfNotNull)),
+        ("fx", DataType::Double, Some(Max)),
     ];
     let columns = columns.into_iter().zip(1..).map(|((name, data_type, aggregation), id)| TableColumn {
         id: ColumnId(id),
@@ -82,6 +83,7 @@ async fn decisions(sql: &str) -> Vec<String> {
     let state = SessionStateBuilder::new()
         .with_default_features()
         .with_config(SessionConfig::new().with_target_partitions(2))
+        .with_physical_optimizer_rule(Arc::new(crate::give_way::GiveWay))
         .with_physical_optimizer_rule(Arc::new(Preaggregate))
         .build();
     let session = SessionContext::new_with_state(state);
@@ -181,10 +183,18 @@ async fn anything_else_leaves_it_off_with_its_reason() {
         ("select sum(case when k = 3 then s else 1 end) from t", "The result of ELSE isn't value column"),
         ("select sum(case when k = 3 then 1 else s end) from t", "The result of THEN isn't value column"),
         ("select sum(case when k = 3 then s else mn end) from t", "Aggregate Operator not match: SUM <--> MIN"),
+        ("select max(fx) from t", "MAX of a FLOAT or DOUBLE column may see NaN"),
+        ("select count(case when k = 3 then 0 end) from t", UNKNOWN),
+        ("select count(case when k = 3 then 0 end) from u", UNKNOWN),
+        ("select sum(s), count(case k when 3 then 0 else 0 end) from t", UNKNOWN),
+        ("select count(case when k = 3 then false end) from t", UNKNOWN),
+        ("select array_agg(case when k = 3 then 0 end) from t", UNKNOWN),
         ("select covar_pop(s, i) from t", "Aggregate function has more than one parameter"),
         ("select t.k, sum(t.s) from t join dup on t.k = dup.k group by t.k", "Has can not pre-aggregation Join"),
         ("select sum(s) from t where k in (select k from dup)", "Has can not pre-aggregation Join"),
         ("select sum(t.s) from t, dup", "Has can not pre-aggregation Join"),
+        ("select sum(t.s) from t join dup on t.k = dup.k and t.s < dup.s", "Has can not pre-aggregation Join"),
+        ("select sum(t.s) from t full join dup on t.k = dup.k", "Has can not pre-aggregation Join"),
     ] {
         assert_eq!(decisions(sql).await, [format!("OFF. Reason: {reason}")], "{sql}");
     }

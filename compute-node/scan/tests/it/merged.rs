@@ -4,6 +4,7 @@ mod large;
 mod table;
 mod throughput;
 
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use proptest::prelude::*;
 use tarn_proto::{Aggregation, TableModel};
@@ -179,6 +180,25 @@ fn counts_come_from_merged_rows_and_never_from_the_catalog() {
         let plan = explain(&session, "select k1 from things where k1 > 0 and s > 0").await;
         assert!(plan.contains("PREAGGREGATION: OFF. Reason: None aggregate function"), "{plan}");
         assert!(!plan.contains("FilterExec"), "filters on values are evaluated in the scan: {plan}");
+    });
+}
+
+#[test]
+fn a_merge_takes_its_memory_from_the_query() {
+    runtime().block_on(async {
+        let world =
+            World::new(TableModel::Unique, false, &vec![vec![vec![vec![row(1, 5)]], vec![vec![row(1, 7)]]]]).await;
+        let limited = |bytes| {
+            let environment = RuntimeEnvBuilder::new().with_memory_limit(bytes, 1.0).build_arc().unwrap();
+            world.session_in(config(1, 100, true), environment, None)
+        };
+        let error = answer(&limited(1), "select k1, s from things").await.unwrap_err();
+        assert!(error.to_string().contains("merge of db.things"), "{error}");
+        let session = limited(1 << 20);
+        for _ in 0..1000 {
+            // What a merge took, it gives back.
+            assert_eq!(answer(&session, "select k1, s from things").await.unwrap(), ["1|7"]);
+        }
     });
 }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType as ArrowType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::{MemTable, TableType};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -210,7 +211,17 @@ impl World {
 
     /// A session with the table twice: `things` as scanned, `expected` merged.
     pub fn session(&self, config: SessionConfig, preaggregation: Option<Preaggregation>) -> SessionContext {
-        let session = SessionContext::new_with_config(config);
+        self.session_in(config, Arc::default(), preaggregation)
+    }
+
+    /// The same with a memory of its own.
+    pub fn session_in(
+        &self,
+        config: SessionConfig,
+        runtime: Arc<RuntimeEnv>,
+        preaggregation: Option<Preaggregation>,
+    ) -> SessionContext {
+        let session = SessionContext::new_with_config_rt(config, runtime);
         let things = Table { context: self.context.clone(), spec: self.spec.clone() };
         session.register_table("things", Arc::new(Preaggregated { things, preaggregation })).unwrap();
         let memory = MemTable::try_new(self.expected.schema(), vec![vec![self.expected.clone()]]).unwrap();

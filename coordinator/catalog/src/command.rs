@@ -178,18 +178,22 @@ pub enum Operation {
         temporary_names: bool,
     },
     /// Drops partitions by their ids, if they are there, and makes others unless their names or keys are taken. Answers
-    /// `Partitions`: the new ones. Without `buckets` they have the table's.
+    /// `Partitions`: the new ones. Without `buckets` they have the table's. Refused unless the table has the properties that
+    /// this was computed from.
     MaintainPartitions {
         table: TableId,
         add: Vec<PartitionSpec>,
         drop: Vec<PartitionId>,
         buckets: Option<u32>,
         placement: Placement,
+        properties: BTreeMap<String, String>,
     },
-    /// Sets properties that a table may change, names in lower case; an empty value removes one.
+    /// Sets properties that a table may change, names in lower case; an empty value removes one. Refused unless the table
+    /// has the properties `before` that the change was checked with.
     SetTableProperties {
         table: TableId,
         properties: BTreeMap<String, String>,
+        before: BTreeMap<String, String>,
     },
     /// Changes columns, in order and all or none. Refused unless the schema is the one that the changes were computed
     /// from.

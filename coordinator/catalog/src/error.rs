@@ -49,6 +49,8 @@ pub enum Error {
     SchemaChanged { table: String },
     #[error("{0}")]
     Alter(String),
+    #[error("the properties of table `{table}` have been changed meanwhile: repeat the statement")]
+    PropertiesChanged { table: String },
     #[error("temporary partition `{partition}` of table `{table}` does not exist")]
     UnknownTemporaryPartition { table: String, partition: String },
     #[error(
@@ -105,6 +107,7 @@ impl Error {
             | Self::NodeHoldsTablets { .. }
             | Self::TransactionState { .. }
             | Self::TabletGone { .. }
+            | Self::PropertiesChanged { .. }
             | Self::BoundsDiffer { .. }
             | Self::OverwrittenPartitionGone { .. }
             | Self::PartitionOverwritten { .. }

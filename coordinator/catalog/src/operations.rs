@@ -117,10 +117,14 @@ impl Catalog {
             Operation::ReplacePartitions { table, partitions, temporary, strict_range, temporary_names } => {
                 self.replace_partitions(*table, partitions, temporary, *strict_range, *temporary_names)
             }
-            Operation::MaintainPartitions { table, add, drop, buckets, placement } => {
+            Operation::MaintainPartitions { table, add, drop, buckets, placement, properties } => {
+                self.check_properties(*table, properties)?;
                 self.maintain_partitions(*table, add, drop, *buckets, placement, now_ms)
             }
-            Operation::SetTableProperties { table, properties } => self.set_table_properties(*table, properties),
+            Operation::SetTableProperties { table, properties, before } => {
+                self.check_properties(*table, before)?;
+                self.set_table_properties(*table, properties)
+            }
             Operation::AlterTable { table, schema_version, alterations } => {
                 self.alter_table(*table, *schema_version, alterations, now_ms)
             }

@@ -209,11 +209,17 @@ impl TabletSink {
     /// Prepares every partition that is replaced whether it gets rows or not.
     async fn prepare_reach(&self) -> Result<(), Error> {
         let target = self.target();
-        if target.replacing.is_none_or(|replacing| replacing.dynamic) {
+        if target.replacing.as_ref().is_none_or(|replacing| replacing.dynamic) {
             return Ok(());
         }
         self.prepare(match target.reach {
-            Reach::All => self.current_table(&self.catalog.catalog())?.partitions.keys().copied().collect(),
+            Reach::All => {
+                let table = self.current_table(&self.catalog.catalog())?;
+                // One that was read and is gone by now refuses the commit.
+                let read = target.replacing.and_then(|replacing| replacing.read);
+                let read = read.iter().flat_map(|read| read.partitions.keys());
+                table.partitions.keys().chain(read).copied().collect()
+            }
             Reach::Only(partitions) => partitions,
         })
         .await
@@ -230,15 +236,19 @@ impl TabletSink {
         if partitions.is_empty() && (overwrite.whole || !whole) {
             return Ok(());
         }
-        let read = |id: PartitionId| {
-            let read = replacing.read.as_ref()?;
-            Some(read.partition_by_id(id).map_or(Version::FIRST, |partition| partition.visible_version))
+        let partitions = match &replacing.read {
+            None => partitions.into_iter().map(|id| (id, None)).collect(),
+            Some(read) => {
+                let table = self.current_table(&self.catalog.catalog())?;
+                let version = |id| read_version(read, &table, &reach, id).map(|version| (id, version));
+                partitions.into_iter().map(version).collect::<Result<_, _>>()?
+            }
         };
         let operation = Operation::PrepareOverwrite {
             txn: self.txn,
             table: self.table,
             whole,
-            partitions: partitions.into_iter().map(|id| (id, read(id))).collect(),
+            partitions,
             placement: self.catalog.placement(),
         };
         self.catalog.propose(operation).await?;
@@ -342,6 +352,25 @@ async fn joined(mut task: Drain, table: String) -> Result<Vec<RowsetSummary>, Er
     match (&mut task.0).await {
         Ok(written) => written.map_err(|source| Error::Store { table, source }),
         Err(_) => Err(Error::UnexpectedAnswer("write")),
+    }
+}
+
+/// The version of a partition that rows which were computed from `read`, the table at an earlier moment, must find when
+/// they replace it. `table` is the table now.
+fn read_version(read: &Table, table: &Table, reach: &Reach, id: PartitionId) -> Result<Option<Version>, Error> {
+    if let Some(partition) = read.partitions.get(&id) {
+        return Ok(Some(partition.visible_version));
+    }
+    if *reach != Reach::All && read.temporary.contains_key(&id) {
+        // Chosen by name, and no query has read it.
+        return Ok(None);
+    }
+    // It was not there. It may have been added, and then nobody may have loaded it; or it stands in the place of one that
+    // was read, whose rows have gone with it and must not come back.
+    let bounds = table.partition_by_id(id).map(|partition| &partition.bounds);
+    match read.partitions.values().any(|old| bounds.is_some_and(|new| new.overlaps(&old.bounds))) {
+        true => Err(Error::PartitionGone { table: table.name.clone() }),
+        false => Ok(Some(Version::FIRST)),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn lower(table: &CreateTable, storage_nodes: usize) -> Result<TableSpec, Err
     let schema =
         TableSchema { version: SchemaVersion(1), model: keys.model, columns: columns.columns, keys: key_ids, sort_key };
     let properties = properties::lower(&table.properties)?;
-    lifetime::check(&properties, &partitioning, &schema, &table.properties)?;
+    lifetime::check(&properties, &partitioning, &schema, &distribution, &table.properties)?;
     Ok(TableSpec {
         name: name.name.clone(),
         schema,

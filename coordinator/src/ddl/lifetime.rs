@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use arrow::array::{AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Date32Type, Time64MicrosecondType, TimeUnit as ArrowUnit};
-use tarn_catalog::{PartitionExpr, Partitioning};
+use tarn_catalog::{Distribution, PartitionExpr, Partitioning};
 use tarn_proto::time::{DAY_MICROS, TimeUnit};
 use tarn_proto::{ColumnId, DataType, TableSchema};
 use tarn_sql::Property;
@@ -40,6 +40,8 @@ const SETTINGS: &[&str] = &[
 const MAX_DYNAMIC: i64 = 500;
 /// Most buckets of a partition.
 const MAX_BUCKETS: i64 = 4096;
+/// Most tablets of the partitions that are kept ahead and behind: they may have to be made at once.
+const MAX_TABLETS: i64 = 100_000;
 
 /// The rule of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,9 +112,10 @@ pub fn check(
     properties: &BTreeMap<String, String>,
     partitioning: &Partitioning,
     schema: &TableSchema,
+    distribution: &Distribution,
     declared: &[Property],
 ) -> Result<(), Error> {
-    match lifetime(properties, partitioning, schema) {
+    match lifetime(properties, partitioning, schema, distribution) {
         Ok(_) => Ok(()),
         Err(Wrong { property, message }) => {
             let place = declared.iter().find(|p| p.name.trim().eq_ignore_ascii_case(&property)).or(declared.first());
@@ -126,11 +129,12 @@ pub fn lifetime(
     properties: &BTreeMap<String, String>,
     partitioning: &Partitioning,
     schema: &TableSchema,
+    distribution: &Distribution,
 ) -> Read<Lifetime> {
     let dynamic = properties.keys().find(|name| name.starts_with(DYNAMIC));
     match (dynamic, properties.get(LIVE_NUMBER), properties.get(RETENTION)) {
         (None, None, None) => Ok(Lifetime::Forever),
-        (Some(first), None, None) => self::dynamic(properties, partitioning, schema, first),
+        (Some(first), None, None) => self::dynamic(properties, partitioning, schema, distribution, first),
         (None, Some(count), None) => latest(count, partitioning, schema),
         (None, None, Some(_)) if *partitioning == Partitioning::None => {
             wrong(RETENTION, format!("`{RETENTION}` is for partitioned tables: use PARTITION BY"))
@@ -148,6 +152,7 @@ fn dynamic(
     properties: &BTreeMap<String, String>,
     partitioning: &Partitioning,
     schema: &TableSchema,
+    distribution: &Distribution,
     first: &str,
 ) -> Read<Lifetime> {
     let columns = match partitioning {
@@ -217,6 +222,14 @@ fn dynamic(
         return wrong(&name("time_zone"), message);
     }
     let buckets = number("buckets", &format!("a whole number from 1 to {MAX_BUCKETS}"), 1..=MAX_BUCKETS)?;
+    let tablets = (end + history + 1) * buckets.unwrap_or_else(|| distribution.buckets.into());
+    if tablets > MAX_TABLETS {
+        let message = format!(
+            "the dynamic partitions have {tablets} tablets (partitions x buckets), at most {MAX_TABLETS} are allowed: use \
+             fewer buckets (`dynamic_partition.buckets`) or a smaller `dynamic_partition.end`"
+        );
+        return wrong(&name("end"), message);
+    }
     let first_of_week = number("start_day_of_week", "1 (Monday) to 7 (Sunday)", 1..=7)?.unwrap_or(1);
     let first_of_month = number("start_day_of_month", "1 to 28", 1..=28)?.unwrap_or(1);
     if !enable {

@@ -27,9 +27,10 @@ pub async fn set(context: &SessionContext, name: &ObjectName, declared: &[Proper
     let mut after = table.properties.clone();
     after.extend(set.clone());
     after.retain(|_, value| !value.is_empty());
-    lifetime::check(&after, &table.partitioning, &table.schema, declared)?;
+    lifetime::check(&after, &table.partitioning, &table.schema, &table.distribution, declared)?;
+    let before = table.properties.clone();
     let new = Table { properties: after, ..Table::clone(&table) };
     partitions::check(&context.shared.planner, &context.catalog, &Arc::new(new), declared).await?;
-    context.propose(Operation::SetTableProperties { table: table.id, properties: set }).await?;
+    context.propose(Operation::SetTableProperties { table: table.id, properties: set, before }).await?;
     partitions::follow(&context.shared.catalog, &context.shared.planner, table.id).await
 }

@@ -35,7 +35,7 @@ impl Step {
 
 /// What a table's rule asks for at `now`, in microseconds since 1970 UTC. Pure.
 pub fn step(table: &Table, now: i64) -> Step {
-    match lifetime(&table.properties, &table.partitioning, &table.schema) {
+    match lifetime(&table.properties, &table.partitioning, &table.schema, &table.distribution) {
         Ok(Lifetime::Dynamic(rule)) => dynamic(table, &rule, local(now, &rule.zone).unwrap_or(now)),
         Ok(Lifetime::Latest { count, data_type }) => {
             Step { drop: beyond_latest(table, count, &value(now, &data_type)), ..Step::default() }
@@ -241,8 +241,14 @@ fn partition_columns(table: &Table) -> Vec<&String> {
 async fn apply(client: &ReplicatedCatalog, table: &Table, step: Step) -> Result<(), Error> {
     info!(table = table.name, made = step.add.len(), dropped = step.drop.len(), "partitions follow the time");
     let Step { add, drop, buckets } = step;
-    let (table, placement) = (table.id, client.placement());
-    client.propose(Operation::MaintainPartitions { table, add, drop, buckets, placement }).await?;
+    // Drops by themselves: they need no storage node, and no room for what is made.
+    for (add, drop) in [(Vec::new(), drop), (add, Vec::new())] {
+        if add.is_empty() && drop.is_empty() {
+            continue;
+        }
+        let (table, properties, placement) = (table.id, table.properties.clone(), client.placement());
+        client.propose(Operation::MaintainPartitions { table, add, drop, buckets, placement, properties }).await?;
+    }
     Ok(())
 }
 

@@ -60,8 +60,8 @@ fn unseen_tablets(table: &Table) -> BTreeMap<NodeId, Vec<TabletId>> {
 }
 
 /// How long the tablets of dropped tables and partitions stay, for queries that began before: a table that is overwritten
-/// again and again is read all the time.
-const DROPPED_GRACE: Duration = Duration::from_secs(30);
+/// again and again is read all the time. As long as storage nodes keep superseded rowsets by default.
+const DROPPED_GRACE: Duration = Duration::from_secs(600);
 
 /// Since when tablets are known to be dropped, to this leader.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use super::Outcome;
 use super::partition::Layout;
 use super::tablets::Dealer;
 use crate::command::{PartitionSpec, Response};
-use crate::{Catalog, Error};
+use crate::{Catalog, Error, Partitioning};
 
 impl Catalog {
     pub(super) fn maintain_partitions(
@@ -20,6 +20,11 @@ impl Catalog {
         placement: &[NodeId],
         now_ms: u64,
     ) -> Outcome {
+        if self.existing_table(table)?.partitioning == Partitioning::None {
+            return Err(Error::Invalid(format!(
+                "table {table} is not partitioned, so that no partition of it has a life"
+            )));
+        }
         for id in drop {
             if let Some(partition) = self.table_mut(table)?.partitions.remove(id) {
                 self.drop_tablets(&partition);

@@ -48,7 +48,8 @@ impl Catalog {
             }
             let old = match table.partitions.get(&id).or_else(|| table.temporary.get(&id)) {
                 Some(old) => old,
-                None if whole => continue,
+                // Of a table that is overwritten as a whole, what is gone is not missed, unless rows come from it.
+                None if whole && read.is_none() => continue,
                 None => return Err(Error::OverwrittenPartitionGone { table: table.name.clone(), txn }),
             };
             let dealer = match &mut dealer {
@@ -144,8 +145,8 @@ fn check_overwrite(
     }
     for (id, replacement) in &overwrite.replacements {
         let Some(old) = table.partitions.get(id).or_else(|| table.temporary.get(id)) else {
-            // Of a table that is overwritten as a whole, nothing is missed that has no new rows either.
-            if overwrite.whole && !written.contains(&replacement.with) {
+            // Of a table that is overwritten as a whole, nothing is missed that has no new rows either, and gave none.
+            if overwrite.whole && replacement.read.is_none() && !written.contains(&replacement.with) {
                 continue;
             }
             return Err(Error::OverwrittenPartitionGone { table: table.name.clone(), txn });

@@ -104,10 +104,12 @@ fn partition_commands() -> [Command; 6] {
             drop: vec![PartitionId(1007)],
             buckets: Some(3),
             placement: placement(),
+            properties: BTreeMap::from([("dynamic_partition.end".to_owned(), "3".to_owned())]),
         },
         Operation::SetTableProperties {
             table,
             properties: BTreeMap::from([("partition_live_number".to_owned(), "3".to_owned())]),
+            before: BTreeMap::from([("replication_num".to_owned(), "1".to_owned())]),
         },
         Operation::PrepareOverwrite {
             txn: TxnId(70_000),

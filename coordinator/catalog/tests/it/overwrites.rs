@@ -252,3 +252,19 @@ fn dropping_the_table_takes_the_shadows_along() {
     assert_eq!(tested.run(visible(committed)), Response::Done);
     assert_eq!(tested.run(abort(open)), Response::Done);
 }
+
+#[test]
+fn rows_that_come_from_a_partition_which_is_gone_replace_nothing() {
+    let (mut tested, database, table) = world();
+    let p1 = id(&tested, table, "p1");
+    let p2 = id(&tested, table, "p2");
+    let read = [(p1, Some(Version(2))), (p2, Some(Version(2)))];
+    let drop = Operation::DropPartition { table, name: "p2".to_owned(), if_exists: false };
+    let [early, late] = ["early", "late"].map(|label| tested.begin(database, label, table));
+    tested.prepare(early, &read, true);
+    assert_eq!(tested.run(drop), Response::Done);
+    let gone = |txn| Error::OverwrittenPartitionGone { table: "t".to_owned(), txn };
+    assert_eq!(tested.refuse(commit(early, vec![])), gone(early));
+    assert_eq!(tested.prepare(late, &read, true), Response::Refused(gone(late)));
+    assert_eq!(rows(&tested, table), [("p1".to_owned(), 10)]);
+}

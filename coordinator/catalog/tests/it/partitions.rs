@@ -183,3 +183,37 @@ fn a_command_that_makes_too_many_tablets_is_refused() {
     too_many(tested.refuse(truncate(vec![])));
     assert_eq!(tested.run(truncate(vec!["p1".to_owned()])), Response::Done);
 }
+
+#[test]
+fn what_was_computed_from_other_properties_is_refused() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, by_day("t", vec![days("p1", 0, 10)]));
+    let before = tested.catalog.table_by_id(table).unwrap().properties.clone();
+    let p1 = tested.partition(table, "p1").id;
+    let maintain = |properties| Operation::MaintainPartitions {
+        table,
+        add: vec![days("p1", 20, 30), days("p2", 5, 15), days("p3", 10, 20)],
+        drop: vec![p1, PartitionId(1)],
+        buckets: Some(5),
+        placement: placement(),
+        properties,
+    };
+    let set = |name: &str, value: &str, before| Operation::SetTableProperties {
+        table,
+        properties: [(name.to_owned(), value.to_owned())].into(),
+        before,
+    };
+    assert_eq!(tested.run(set("partition_live_number", "3", before.clone())), Response::Done);
+    let changed = Error::PropertiesChanged { table: "t".to_owned() };
+    assert_eq!(tested.refuse(maintain(before.clone())), changed);
+    assert_eq!(tested.refuse(set("partition_live_number", "4", before.clone())), changed);
+    let now = tested.catalog.table_by_id(table).unwrap().properties.clone();
+    assert_eq!(tested.run(set("partition_live_number", "", now)), Response::Done);
+    assert_eq!(tested.catalog.table_by_id(table).unwrap().properties, before);
+
+    // The old one goes first; of two that overlap, the first is made.
+    assert_eq!(ids(tested.run(maintain(before.clone()))).len(), 2);
+    assert!(tested.partition(table, "p1").id != p1);
+    assert_eq!(tested.partition(table, "p2").tablets.len(), 5);
+    assert!(ids(tested.run(maintain(before))).is_empty());
+}

@@ -270,10 +270,27 @@ impl Step {
                     placement: self.placement(catalog),
                 }
             }
-            60 => Operation::SetTableProperties {
-                table: self.table(catalog),
-                properties: [(name("property", b, 3), name("", c, 2))].into(),
-            },
+            60 => {
+                let table = self.table(catalog);
+                let before = catalog.table_by_id(table).map(|t| t.properties.clone()).filter(|_| d > 16);
+                let before = before.unwrap_or_default();
+                if flag {
+                    let properties = [(name("property", b, 3), name("", c, 2))].into();
+                    return Operation::SetTableProperties { table, properties, before };
+                }
+                Operation::MaintainPartitions {
+                    table,
+                    add: self.partition_specs(is_by_name(catalog, table)),
+                    drop: catalog
+                        .table_by_id(table)
+                        .and_then(|t| t.partitions.keys().next().copied())
+                        .into_iter()
+                        .collect(),
+                    buckets: (c < 128).then_some(3),
+                    placement: self.placement(catalog),
+                    properties: before,
+                }
+            }
             62..=64 => {
                 let table = self.table(catalog);
                 let now = catalog.table_by_id(table).map_or(SchemaVersion(1), |t| t.schema.version);

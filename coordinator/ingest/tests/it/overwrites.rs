@@ -210,3 +210,38 @@ async fn a_partition_that_is_added_while_the_whole_table_is_overwritten_is_repla
     assert_eq!(rows(&world, table), counts(&[("p0", 0), ("p1", 0), ("p2", 0)]));
     assert!(world.current(table.1).partitions.keys().all(|id| !before.contains(id)));
 }
+
+#[tokio::test]
+async fn rows_of_a_partition_that_was_truncated_meanwhile_do_not_come_back() {
+    let world = World::new();
+    let (table, _publisher) = two_ranges(&world).await;
+    let read = world.current(table.1);
+    let truncate =
+        Operation::TruncateTable { table: table.1, partitions: vec!["p0".to_owned()], placement: vec![world.node] };
+    let reading =
+        |dynamic| Target { reach: Reach::All, replacing: Some(Replacing { dynamic, read: Some(read.clone()) }) };
+    let dynamic = new_load(&world, table, "dynamic").await;
+    dynamic.sink().aim(reading(true)).await.unwrap();
+    write(&world, &dynamic, table.1, vec![(12, 0)]).await.unwrap();
+    world.apply(truncate).unwrap();
+    let error = write(&world, &dynamic, table.1, vec![(1, 0)]).await.unwrap_err();
+    assert!(matches!(error, Error::PartitionGone { .. }), "{error}");
+    let whole = new_load(&world, table, "whole").await;
+    let error = whole.sink().aim(reading(false)).await.unwrap_err();
+    assert!(matches!(error, Error::PartitionGone { .. }), "{error}");
+    assert_eq!(rows(&world, table), counts(&[("p0", 0), ("p1", 1)]));
+}
+
+#[tokio::test]
+async fn a_partition_that_was_read_and_dropped_meanwhile_refuses_the_overwrite_of_the_whole_table() {
+    let world = World::new();
+    let (table, _publisher) = two_ranges(&world).await;
+    let read = Some(world.current(table.1));
+    let drop = Operation::DropPartition { table: table.1, name: "p0".into(), if_exists: false };
+    world.apply(drop).unwrap();
+    let load = new_load(&world, table, "whole").await;
+    let replacing = Some(Replacing { dynamic: false, read });
+    let error = load.sink().aim(Target { reach: Reach::All, replacing }).await.unwrap_err();
+    assert!(error.to_string().contains("was dropped, truncated or replaced"), "{error}");
+    assert_eq!(rows(&world, table), counts(&[("p1", 1)]));
+}

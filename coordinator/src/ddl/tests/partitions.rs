@@ -140,7 +140,7 @@ fn with_properties(column: &str, properties: &str) -> Result<Lifetime, String> {
     let sql =
         format!("create table t (d date, t datetime, k int) partition by range({column}) () properties({properties})");
     let spec = lowered(&sql).map_err(|e| e.to_string())?;
-    lifetime::lifetime(&spec.properties, &spec.partitioning, &spec.schema).map_err(|wrong| wrong.message)
+    lifetime::lifetime(&spec.properties, &spec.partitioning, &spec.schema, &spec.distribution).map_err(|wrong| wrong.message)
 }
 
 #[test]
@@ -187,6 +187,11 @@ fn rules_that_cannot_be_followed_are_refused() {
         ("d", format!("{day}, 'dynamic_partition.prefix'='a b'"), "made of letters, digits and _"),
         ("d", format!("{day}, 'dynamic_partition.time_zone'='Nowhere/Else'"), "unknown time zone `Nowhere/Else`"),
         ("d", format!("{day}, 'dynamic_partition.history_partition_num'='500'"), "too many dynamic partitions"),
+        (
+            "d",
+            format!("{day}, 'dynamic_partition.history_partition_num'='400', 'dynamic_partition.buckets'='300'"),
+            "have 121200 tablets",
+        ),
         ("d", format!("{day}, 'dynamic_partition.finish'='1'"), "unknown property `dynamic_partition.finish`"),
         ("d", format!("{day}, 'partition_live_number'='1'"), "has one rule"),
         ("k", day.to_owned(), "partition column `k` is of type int: wanted is DATE or DATETIME"),

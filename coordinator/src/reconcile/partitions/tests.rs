@@ -51,7 +51,9 @@ impl World {
         let taken = step(&table, now);
         let Step { add, drop, buckets } = taken.clone();
         let placement = self.catalog.storage_nodes().map(|n| n.id).collect();
-        let done = self.run(Operation::MaintainPartitions { table: table.id, add, drop, buckets, placement });
+        let properties = table.properties.clone();
+        let maintain = Operation::MaintainPartitions { table: table.id, add, drop, buckets, placement, properties };
+        let done = self.run(maintain);
         assert!(matches!(&done, Response::Partitions(made) if made.len() == taken.add.len()), "{done:?}");
         assert_eq!(step(&self.table(), now), Step { buckets, ..Step::default() });
         taken

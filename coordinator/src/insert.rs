@@ -207,7 +207,7 @@ impl From<EngineError> for WriteError {
     }
 }
 
-fn load_error(error: tarn_ingest::Error) -> EngineError {
+pub(crate) fn load_error(error: tarn_ingest::Error) -> EngineError {
     EngineError { kind: error.kind(), message: tarn_proto::error::chain(&error) }
 }
 

@@ -16,10 +16,12 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use tarn_catalog::Table;
 use tarn_gateway::engine::{EngineError, Outcome, Result};
+use tarn_ingest::Target;
 use tarn_ingest::load::Begun;
+use tarn_ingest::route::Reach;
 use tarn_sql::{Delete, Statement, Update, ast};
 
-use crate::insert::{self, Columns};
+use crate::insert::{self, Columns, load_error};
 use crate::query::{planner_error, planning};
 use crate::session::{Error, SessionContext};
 
@@ -91,6 +93,9 @@ pub async fn run(
         written = async {
             let plan = context.shared.planner.plan(&query, planning(context), parameters).await.map_err(planner_error)?;
             context.process.enter("loading");
+            // Rows stay where they were read: what has taken a partition's place meanwhile must not get them back.
+            let reach = Reach::Only(table.partitions.keys().copied().collect());
+            load.sink().aim(Target { reach, replacing: None }).await.map_err(load_error)?;
             insert::write_plan(context, load.sink(), &columns, &plan).await.map_err(EngineError::from)
         } => written,
     };

@@ -161,8 +161,8 @@ async fn databases_and_tables_are_made_shown_changed_and_dropped() {
     assert_eq!(world.ok("show full tables").await, [["t", "BASE TABLE"]]);
     let expected = [
         ["k", "int", "NO", "true", "NULL", ""],
-        ["d", "date", "YES", "false", "NULL", ""],
-        ["v", "varchar(9)", "YES", "false", "x", ""],
+        ["d", "date", "YES", "false", "NULL", "NONE"],
+        ["v", "varchar(9)", "YES", "false", "x", "NONE"],
     ];
     assert_eq!(world.ok("desc t").await, expected);
     assert_eq!(world.column("show partitions from t", 1).await, ["p20240101", "p20240102"]);

@@ -70,8 +70,8 @@ mod tests {
             "json",
             "array<json>",
             "map<int,array<string>>",
-            "struct<a int,b json>",
-            "array<map<string,struct<x date>>>",
+            "struct<`a` int,`b` json>",
+            "array<map<string,struct<`x` date>>>",
         ];
         for (text, nullable) in types.into_iter().flat_map(|t| [(t, true), (t, false)]) {
             let column = Column {

@@ -54,6 +54,7 @@ impl Catalog {
         self.give_name(&other, &one.name);
         // The second renaming has given up the name that the first had just taken.
         self.relation_names.insert((one.database, Arc::from(other.name.as_str())), one.id);
+        self.join_increments(&one, &other);
         Ok(Response::Done)
     }
 }

@@ -170,6 +170,22 @@ fn a_table_gives_each_of_its_numbers_once() {
 }
 
 #[test]
+fn tables_that_swap_names_give_no_number_again() {
+    let (mut tested, database) = Tested::new();
+    let numbered = |name| {
+        let mut spec = whole(name);
+        spec.columns.entry(ColumnId(2)).or_default().default = Some(DefaultValue::AutoIncrement);
+        spec
+    };
+    let (table, copy) = (tested.create(database, numbered("t")), tested.create(database, numbered("copy")));
+    let take = |table| Operation::TakeIncrements { table, count: 5 };
+    tested.run(take(table));
+    tested.run(Operation::SwapTables { one: copy, other: table });
+    assert_eq!(tested.run(take(copy)), Response::Increments { first: 6 });
+    assert_eq!(tested.run(take(table)), Response::Increments { first: 6 });
+}
+
+#[test]
 fn tables_are_placed_on_registered_storage_nodes_only() {
     let (mut tested, database) = Tested::new();
     let Response::Node(compute) = tested.run(register(Role::Compute, "c:1", None)) else { panic!("no node") };

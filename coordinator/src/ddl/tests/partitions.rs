@@ -140,7 +140,8 @@ fn with_properties(column: &str, properties: &str) -> Result<Lifetime, String> {
     let sql =
         format!("create table t (d date, t datetime, k int) partition by range({column}) () properties({properties})");
     let spec = lowered(&sql).map_err(|e| e.to_string())?;
-    lifetime::lifetime(&spec.properties, &spec.partitioning, &spec.schema, &spec.distribution).map_err(|wrong| wrong.message)
+    lifetime::lifetime(&spec.properties, &spec.partitioning, &spec.schema, &spec.distribution)
+        .map_err(|wrong| wrong.message)
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! common is empty or not by the look of their elements, and an empty list is false where NULL makes it unknown.
 //!
 //! A list that holds a NULL or anything but constants is therefore made a call of `is_in`, and so is the second of two
-//! lists over an operand that may be NULL, unless both are conditions of a filter: those drop what is unknown.
+//! lists over an operand that may be NULL. Filters drop what is unknown, so that there, outside of NOT, lists without NOT
+//! may be merged.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
@@ -10,27 +11,19 @@ use datafusion::logical_expr::expr::{BinaryExpr, InList};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, not};
 use tarn_functions::is_in;
 
-/// Separates the lists of an expression, which is a conjunction of conditions if it is a `filter`.
+/// Separates the lists of an expression, which keeps rows if it is a `filter`.
 pub(super) fn separate(expr: Expr, schema: &DFSchema, filter: bool) -> Result<Transformed<Expr>> {
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) if filter => {
-            let left = separate(*left, schema, true)?;
-            let right = separate(*right, schema, true)?;
-            let changed = left.transformed || right.transformed;
-            let both = BinaryExpr::new(Box::new(left.data), Operator::And, Box::new(right.data));
-            Ok(Transformed::new_transformed(Expr::BinaryExpr(both), changed))
+    let filter = filter && is_boolean(&expr);
+    expr.transform_down(|expr| {
+        if is_boolean(&expr) {
+            let condition = condition(expr, schema, filter, &mut Vec::new())?;
+            return Ok(Transformed::new(condition.data, condition.transformed, TreeNodeRecursion::Jump));
         }
-        expr => expr.transform_down(|expr| {
-            if is_boolean(&expr) {
-                let condition = condition(expr, schema, &mut Vec::new())?;
-                return Ok(Transformed::new(condition.data, condition.transformed, TreeNodeRecursion::Jump));
-            }
-            Ok(match expr {
-                Expr::InList(list) if !is_of_constants(&list.list) => Transformed::yes(call(list)),
-                other => Transformed::no(other),
-            })
-        }),
-    }
+        Ok(match expr {
+            Expr::InList(list) if !is_of_constants(&list.list) => Transformed::yes(call(list)),
+            other => Transformed::no(other),
+        })
+    })
 }
 
 fn is_boolean(expr: &Expr) -> bool {
@@ -38,16 +31,20 @@ fn is_boolean(expr: &Expr) -> bool {
 }
 
 /// Separates the lists that AND, OR and NOT connect. `seen` are the operands of those before.
-fn condition(expr: Expr, schema: &DFSchema, seen: &mut Vec<Expr>) -> Result<Transformed<Expr>> {
+fn condition(expr: Expr, schema: &DFSchema, filter: bool, seen: &mut Vec<Expr>) -> Result<Transformed<Expr>> {
     if let Some(list) = as_list(&expr) {
-        if !is_of_constants(&list.list) || (list.expr.nullable(schema)? && seen.contains(&list.expr)) {
+        let alone = filter && !list.negated;
+        if !is_of_constants(&list.list) || (!alone && list.expr.nullable(schema)? && seen.contains(&list.expr)) {
             return Ok(Transformed::yes(call(list)));
         }
-        seen.push(*list.expr);
+        if !alone {
+            seen.push(*list.expr);
+        }
         return Ok(Transformed::no(expr));
     }
     if is_boolean(&expr) {
-        return expr.map_children(|child| condition(child, schema, seen));
+        let filter = filter && !matches!(expr, Expr::Not(_));
+        return expr.map_children(|child| condition(child, schema, filter, seen));
     }
     separate(expr, schema, false)
 }

@@ -349,7 +349,8 @@ async fn a_read_of_a_rowset_that_is_gone_is_not_found_and_one_keeps_it() {
     read().unwrap();
     assert_eq!(engine.remove_superseded(start + RETENTION).unwrap(), 0, "it was read");
     assert_eq!(manifest(&engine, TABLET, 4).unwrap(), old);
-    assert_eq!(engine.remove_superseded(start + 2 * RETENTION).unwrap(), 4);
+    assert_eq!(engine.remove_superseded(start + 2 * RETENTION).unwrap(), 0, "who asks for it will read it");
+    assert_eq!(engine.remove_superseded(start + 3 * RETENTION).unwrap(), 4);
     let gone = read().unwrap_err();
     assert!(matches!(gone, Error::UnknownSegment { .. }), "{gone}");
     assert_eq!(gone.kind(), tarn_proto::ErrorKind::NotFound);

@@ -87,6 +87,12 @@ impl CatalogRaft {
     pub(super) async fn transfer_within(&self, to: Option<NodeId>, within: Duration) -> Result<NodeId, Error> {
         self.check_leader()?;
         let me = self.inner.node_id;
+        if let Some(to) = to.filter(|to| *to != me && self.status().voters.contains_key(to)) {
+            // Who has just begun to lead has heard of nobody yet: that says nothing about the other.
+            let heard = |m: &Metrics| m.heartbeat.as_ref().is_none_or(|h| h.get(&to).copied().flatten().is_some());
+            let _ = self.wait_for("an answer of who is to lead", within, heard).await;
+            self.check_leader()?;
+        }
         let heirs = self.heirs();
         let to = match to {
             Some(to) if to == me => return Ok(me),

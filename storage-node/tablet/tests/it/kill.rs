@@ -12,7 +12,8 @@ use tarn_tablet::{Engine, Options, Stop};
 
 use crate::fixture::*;
 
-const DATA: &str = "TARN_TABLET_KILL_TEST_DATA";
+/// Tells a child where its data is.
+pub const DATA: &str = "TARN_TABLET_KILL_TEST_DATA";
 const TABLETS: [TabletId; 2] = [TabletId(1), TabletId(2)];
 const ROWS: u64 = 15_000;
 const ROUNDS: u64 = 12;
@@ -65,7 +66,7 @@ fn killed_compactor() {
 }
 
 /// Runs one of the above for `time` after it is ready and kills it. Returns the newest version it told of.
-fn run_and_kill(data: &Path, child: &str, time: Duration) -> u64 {
+pub fn run_and_kill(data: &Path, child: &str, time: Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", child, "--ignored", "--nocapture"])
         .env(DATA, data)

@@ -1,16 +1,14 @@
 //! A process that is killed while it loads, publishes and compacts leaves versions that read as the loads say.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tarn_tablet::Stop;
 
 use super::*;
+use crate::kill::{DATA, run_and_kill};
 
-const DATA: &str = "TARN_TABLET_PRIMARY_KILL_TEST_DATA";
 const ROUNDS: u64 = 12;
 const KEYS: u64 = 5000;
 
@@ -45,36 +43,6 @@ fn killed_node() {
     });
 }
 
-/// Runs the node for `time` after it is ready and kills it. Returns the newest version it told of.
-fn run_and_kill(data: &Path, time: Duration) -> u64 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "primary::kill::killed_node", "--ignored", "--nocapture"])
-        .env(DATA, data)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let (sender, told) = std::sync::mpsc::channel();
-    let reader =
-        std::thread::spawn(move || lines.map_while(std::result::Result::ok).for_each(|l| drop(sender.send(l))));
-    while told.recv_timeout(Duration::from_secs(30)).expect("the node starts") != "ready" {}
-    let deadline = Instant::now() + time;
-    let mut published = 0;
-    let mut note = |line: String| {
-        if let Some(version) = line.strip_prefix("published ") {
-            published = version.parse().unwrap();
-        }
-    };
-    while let Ok(line) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        note(line);
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    reader.join().unwrap();
-    told.try_iter().for_each(note);
-    published
-}
-
 #[test]
 fn a_killed_node_reads_as_its_loads_say() {
     let data = tempfile::tempdir().unwrap();
@@ -83,7 +51,8 @@ fn a_killed_node_reads_as_its_loads_say() {
     let (mut newest, mut expected, mut applied) = (1, BTreeMap::new(), 1);
     for round in 0..ROUNDS {
         // Spread over the phases of a load, a publish and a compaction.
-        newest = newest.max(run_and_kill(data.path(), Duration::from_millis(20 + 41 * round)));
+        newest =
+            newest.max(run_and_kill(data.path(), "primary::kill::killed_node", Duration::from_millis(20 + 41 * round)));
         let engine = open(data.path());
         let report = engine.reports().remove(0);
         assert!(report.version >= newest, "{newest} was published, {} is there", report.version);

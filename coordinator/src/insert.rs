@@ -4,7 +4,8 @@
 //!  target    which partitions, and whether their rows are replaced
 //!  columns   source columns to the table's: by position or name, defaults, DEFAULT in VALUES
 //!  increments numbers for AUTO_INCREMENT columns
-//!  filler    values for what is not read of a deleted row
+//!  filler    values for what is not read of a row
+//!  update    which columns of rows that are there change, and under which condition
 //!  here      label ──► plan ──► one writer per stream of rows: coerce, route, send ──► commit ──► visible
 //! ```
 
@@ -12,7 +13,9 @@ mod columns;
 mod filler;
 mod increments;
 mod target;
+mod update;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,11 +25,12 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream_partitioned};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tarn_catalog::Table;
-use tarn_gateway::engine::{BatchStream, EngineError, Outcome, Result};
+use tarn_gateway::engine::{BatchStream, EngineError, Outcome, Result, UpdateOptions};
 use tarn_ingest::coerce::{self, coerce};
 use tarn_ingest::load::{Begun, Request};
 use tarn_ingest::{Load, TabletSink};
 use tarn_planner::QueryPlan;
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::{ErrorKind, task};
 use tarn_sql::Insert;
 use tokio::task::JoinSet;
@@ -36,8 +40,9 @@ pub(crate) use columns::{Columns, default_expr, is_default, source_query};
 use crate::query::{planner_error, planning, run_error};
 use crate::session::SessionContext;
 
-/// Longest wait for a committed load to be visible.
-const VISIBLE_WAIT: Duration = Duration::from_secs(60);
+/// How long a committed load is waited for, so that whoever wrote reads what he wrote: as long as its statement may take, but
+/// not less and not more than this. What is not visible by then is told to be committed, and will be.
+const VISIBLE_WAIT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(600);
 
 /// Where a bulk ingest's rows go.
 #[derive(Clone, Debug)]
@@ -46,6 +51,8 @@ pub struct IngestTarget {
     pub table: Arc<Table>,
     /// The label, or a generated one.
     pub label: Option<String>,
+    /// What becomes of rows that are there.
+    pub update: UpdateOptions,
 }
 
 /// A load that failed.
@@ -57,8 +64,13 @@ pub struct Failed {
 }
 
 impl Failed {
-    const fn surely(error: EngineError) -> Self {
+    pub(crate) const fn surely(error: EngineError) -> Self {
         Self { error, unclear: false }
+    }
+
+    /// Whether the same load may succeed if it is tried again at once. Nothing of it stays then.
+    pub(crate) fn is_worth_another(&self) -> bool {
+        !self.unclear && self.error.kind.is_retryable()
     }
 }
 
@@ -67,8 +79,19 @@ pub async fn run(context: &SessionContext, insert: &Insert, parameters: Option<&
     load(context, insert, parameters).await.map_err(|failed| failed.error)
 }
 
-/// As [`run`], and tells more when it fails.
+/// As [`run`], and tells more when it fails. Runs once more over the newest catalog if a node was lost.
 pub async fn load(
+    context: &SessionContext,
+    insert: &Insert,
+    parameters: Option<&RecordBatch>,
+) -> std::result::Result<Outcome, Failed> {
+    match load_once(context, insert, parameters).await {
+        Err(failed) if failed.is_worth_another() => load_once(&context.refreshed(), insert, parameters).await,
+        done => done,
+    }
+}
+
+async fn load_once(
     context: &SessionContext,
     insert: &Insert,
     parameters: Option<&RecordBatch>,
@@ -90,7 +113,12 @@ async fn written(context: &SessionContext, insert: &Insert, parameters: Option<&
     let mut target = target::lower(&table, insert, context.variables.dynamic_overwrite())?;
     let query = source_query(&table, insert)?;
     let label = insert.label.as_ref().map(|l| l.text.clone());
-    let load = match begin(context, &table, label).await? {
+    let mut options = update::of_session(&table, &context.variables);
+    // What is replaced has no rows that could keep values.
+    options.partial = options.partial.filter(|_| !insert.overwrite);
+    let given = columns::targets(&table, insert)?;
+    let spec = spec(&table, &given, &options)?;
+    let load = match begin(context, &table, spec, label).await? {
         Begun::New(load) => load,
         Begun::Repeated(outcome) => return Ok(Started::Repeated(outcome)),
     };
@@ -99,7 +127,7 @@ async fn written(context: &SessionContext, insert: &Insert, parameters: Option<&
         error = context.interrupted() => Err(error),
         written = async {
             let plan = context.shared.planner.plan(&query, planning(context), parameters).await.map_err(planner_error)?;
-            let columns = Columns::by_position(&table, insert, &plan.schema())?;
+            let columns = Columns::by_position(&table, insert, &plan.schema(), options.partial.is_some())?;
             if let Some(replacing) = &mut target.replacing
                 && plan.reads(table.id)
             {
@@ -124,8 +152,13 @@ pub async fn ingest(
     schema: SchemaRef,
     batches: BatchStream,
 ) -> std::result::Result<tarn_ingest::Outcome, Failed> {
-    let columns = Columns::by_name(&target.table, &schema).map_err(Failed::surely)?;
-    let load = match begin(context, &target.table, target.label).await.map_err(Failed::surely)? {
+    let IngestTarget { table, label, update } = target;
+    let columns = Columns::by_name(&table, &schema, update.partial.is_some()).map_err(Failed::surely)?;
+    let is_given = |name: &str| schema.fields().iter().any(|field| field.name().eq_ignore_ascii_case(name));
+    let named = table.schema.columns.iter().enumerate().filter(|(_, column)| is_given(&column.name));
+    let given: Vec<usize> = named.map(|(position, _)| position).collect();
+    let spec = spec(&table, &given, &update).map_err(Failed::surely)?;
+    let load = match begin(context, &table, spec, label).await.map_err(Failed::surely)? {
         Begun::New(load) => load,
         Begun::Repeated(outcome) => return Ok(outcome),
     };
@@ -138,13 +171,27 @@ pub async fn ingest(
     finish(context, load, written).await
 }
 
+/// What a load writes that has the columns at the positions `given`.
+fn spec(table: &Table, given: &[usize], options: &UpdateOptions) -> Result<LoadSpec> {
+    let update = update::of_load(table, given, options.partial, options.merge_condition.as_deref())?;
+    Ok(match update {
+        Some(update) => LoadSpec::update(table.schema.clone(), update),
+        None => LoadSpec::rows(table.schema.clone()),
+    })
+}
+
 /// Takes a label, or makes one.
-pub(crate) async fn begin(context: &SessionContext, table: &Table, label: Option<String>) -> Result<Begun> {
+pub(crate) async fn begin(
+    context: &SessionContext,
+    table: &Table,
+    spec: LoadSpec,
+    label: Option<String>,
+) -> Result<Begun> {
     let left = context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let request = Request {
         database: table.database,
         table: table.id,
-        schema: table.schema.clone(),
+        spec,
         label,
         owner: context.shared.load_owner()?,
         timeout: left.unwrap_or(Duration::MAX),
@@ -162,7 +209,9 @@ pub(crate) async fn finish(
     match written {
         Ok(()) => {
             context.process.enter("committing");
-            load.commit(VISIBLE_WAIT).await.map_err(|error| {
+            let left = context.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let wait = left.unwrap_or(Duration::MAX).clamp(*VISIBLE_WAIT.start(), *VISIBLE_WAIT.end());
+            load.commit(wait).await.map_err(|error| {
                 let unclear = matches!(error, tarn_ingest::Error::Unclear { .. });
                 Failed { error: load_error(error), unclear }
             })

@@ -1,14 +1,16 @@
-//! `DELETE` and `UPDATE` of PRIMARY KEY tables: a query over the table finds the rows, and a load writes what becomes of
+//! `DELETE` and `UPDATE`. Of a PRIMARY KEY table, a query over the table finds the rows, and a load writes what becomes of
 //! them, as one transaction.
 //!
 //! ```text
-//!  rows   the statement to a query over the table, Pure.
-//!  here   label ──► plan ──► one writer per stream of rows: keys that go, or whole new rows ──► commit ──► visible
+//!  rows       the statement to a query over the table, Pure.
+//!  here       label ──► plan ──► one writer per stream of rows: keys that go, or keys and new values ──► commit ──► visible
+//!  predicate  `DELETE` of other tables: without reading them
 //! ```
 //!
-//! The query reads the newest rows when the statement begins. What other loads commit while it runs is not seen, and an
-//! `UPDATE` writes whole rows: of two that change one row at once, the one that commits later wins with all its columns.
+//! The query reads the newest rows when the statement begins. What other loads commit while it runs is not seen; an
+//! `UPDATE` changes the columns that it assigns, of rows that are there still when it is published.
 
+mod predicate;
 mod rows;
 
 use std::sync::Arc;
@@ -19,9 +21,11 @@ use tarn_gateway::engine::{EngineError, Outcome, Result};
 use tarn_ingest::Target;
 use tarn_ingest::load::Begun;
 use tarn_ingest::route::Reach;
+use tarn_proto::TableModel;
+use tarn_proto::storage::{LoadSpec, UpdateMode};
 use tarn_sql::{Delete, Statement, Update, ast};
 
-use crate::insert::{self, Columns, load_error};
+use crate::insert::{self, Columns, Failed, load_error};
 use crate::query::{planner_error, planning};
 use crate::session::{Error, SessionContext};
 
@@ -53,7 +57,8 @@ pub struct Lowered {
     pub query: ast::Query,
     /// What becomes of them, for people: `delete` or `upsert`.
     pub effect: &'static str,
-    columns: Columns,
+    /// What is written of each; none if that is not rows.
+    written: Option<(Columns, LoadSpec)>,
 }
 
 /// Checks a modification against its table and lowers it.
@@ -67,23 +72,55 @@ pub fn lower(context: &SessionContext, modification: Modification<'_>) -> Result
         .ok_or_else(|| Error::Internal(format!("table `{}` is of no database", table.name)))?
         .name
         .clone();
-    let (query, columns, effect) = match modification {
-        Modification::Delete(delete) => {
-            (rows::deleted(delete, &database, &table)?, Columns::of_deleted(&table)?, "delete")
+    let (query, effect, written) = match modification {
+        Modification::Delete(delete) if table.schema.model != TableModel::PrimaryKey => {
+            predicate::conditions(delete, &table)?;
+            (rows::matched(delete, &database, &table)?, "delete", None)
         }
-        Modification::Update(update) => (rows::updated(update, &database, &table)?, Columns::of_rows(&table), "upsert"),
+        Modification::Delete(delete) => {
+            let written = (Columns::of_deleted(&table)?, LoadSpec::rows(table.schema.clone()));
+            (rows::deleted(delete, &database, &table)?, "delete", Some(written))
+        }
+        Modification::Update(statement) => {
+            // Most change few columns of many rows.
+            let mode = context.variables.partial_update_mode(UpdateMode::Column);
+            let (query, update) = rows::updated(statement, &database, &table, mode)?;
+            let columns = Columns::of_updated(&table, &update)?;
+            (query, "upsert", Some((columns, LoadSpec::update(table.schema.clone(), update))))
+        }
     };
-    Ok(Lowered { table, query, effect, columns })
+    Ok(Lowered { table, query, effect, written })
 }
 
-/// Carries out a modification. Ends by itself when [`SessionContext::interrupted`] does.
+/// Carries out a modification, once more over the newest catalog if a node was lost. Ends by itself when
+/// [`SessionContext::interrupted`] does.
 pub async fn run(
     context: &SessionContext,
     modification: Modification<'_>,
     parameters: Option<&RecordBatch>,
 ) -> Result<Outcome> {
-    let Lowered { table, query, columns, .. } = lower(context, modification)?;
-    let load = match insert::begin(context, &table, None).await? {
+    let done = match run_once(context, modification, parameters).await {
+        Err(failed) if failed.is_worth_another() => run_once(&context.refreshed(), modification, parameters).await,
+        done => done,
+    };
+    done.map_err(|failed| failed.error)
+}
+
+async fn run_once(
+    context: &SessionContext,
+    modification: Modification<'_>,
+    parameters: Option<&RecordBatch>,
+) -> std::result::Result<Outcome, Failed> {
+    let Lowered { table, query, written, .. } = lower(context, modification).map_err(Failed::surely)?;
+    let (columns, spec) = match (written, modification) {
+        (Some(written), _) => written,
+        (None, Modification::Delete(delete)) => return predicate::run(context, delete, &table, parameters).await,
+        (None, Modification::Update(_)) => {
+            let error = Error::Internal("an UPDATE that writes no rows".to_owned());
+            return Err(Failed::surely(error.into()));
+        }
+    };
+    let load = match insert::begin(context, &table, spec, None).await.map_err(Failed::surely)? {
         Begun::New(load) => load,
         Begun::Repeated(outcome) => return Ok(insert::affected(outcome)),
     };
@@ -99,6 +136,5 @@ pub async fn run(
             insert::write_plan(context, load.sink(), &columns, &plan).await.map_err(EngineError::from)
         } => written,
     };
-    let outcome = insert::finish(context, load, written).await.map_err(|failed| failed.error)?;
-    Ok(insert::affected(outcome))
+    Ok(insert::affected(insert::finish(context, load, written).await?))
 }

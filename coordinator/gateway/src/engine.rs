@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::Stream;
 use tarn_catalog::Catalog;
 use tarn_proto::ErrorKind;
+use tarn_proto::storage::UpdateMode;
 
 /// A failed statement.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -137,4 +138,15 @@ pub struct IngestRequest {
     pub if_exists: IfTable,
     /// The label, or a generated one.
     pub label: Option<String>,
+    /// What it does to rows that are there.
+    pub update: UpdateOptions,
+}
+
+/// What a load into a PRIMARY KEY table does to rows that are there, if it does not replace them whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpdateOptions {
+    /// Columns that the load does not have keep their values; how that is done.
+    pub partial: Option<UpdateMode>,
+    /// The column by which a row takes the place of another: only if its value is not less.
+    pub merge_condition: Option<String>,
 }

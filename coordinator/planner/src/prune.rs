@@ -5,15 +5,24 @@ mod buckets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use tarn_catalog::Table;
+use tarn_proto::PartitionId;
 
 use bounds::PartitionBounds;
 use buckets::BucketChoice;
+
+/// The partitions that can hold rows for which `predicate`, over the table's columns, is true.
+pub fn matching_partitions(table: &Table, predicate: &Arc<dyn PhysicalExpr>) -> Result<BTreeSet<PartitionId>> {
+    let pruner = Pruner::new(table, predicate)?;
+    let kept = table.partitions.keys().enumerate().filter(|(index, _)| pruner.keeps_partition(*index));
+    Ok(kept.map(|(_, id)| *id).collect())
+}
 
 /// A table's partitions and buckets under one predicate.
 pub(crate) struct Pruner {

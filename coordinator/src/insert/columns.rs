@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use tarn_catalog::{DefaultValue, Table};
 use tarn_gateway::engine::{EngineError, Result};
 use tarn_proto::schema::{OP, OP_DELETE};
+use tarn_proto::storage::PartialUpdate;
 use tarn_proto::{Column, ErrorKind, TableId, TableModel, TableSchema};
 use tarn_sql::ast::{Expr, Query, SetExpr, Value};
 use tarn_sql::{Ident, Insert, Position};
@@ -38,7 +39,7 @@ pub(crate) fn source_query(table: &Table, insert: &Insert) -> Result<Query> {
 }
 
 /// Positions in the table of the columns that an `INSERT` names, all of them if it names none.
-fn targets(table: &Table, insert: &Insert) -> Result<Vec<usize>> {
+pub(super) fn targets(table: &Table, insert: &Insert) -> Result<Vec<usize>> {
     if insert.columns.is_empty() {
         return Ok((0..table.schema.columns.len()).collect());
     }
@@ -67,6 +68,20 @@ fn arity(table: &Table, insert: &Insert, wanted: usize, given: usize) -> EngineE
 fn no_default(column: &Column, at: Position) -> EngineError {
     let message = format!("column `{}` is NOT NULL and has no default: the load must give it a value", column.name);
     Error::at(at, message).into()
+}
+
+fn missing_key(table: &Table, column: &Column, at: Position) -> EngineError {
+    let message = format!(
+        "missing key column `{}`: a load that updates rows of PRIMARY KEY table `{}` has all key columns",
+        column.name, table.name
+    );
+    Error::at(at, message).into()
+}
+
+/// The same value in every row, for a column that has to have one.
+fn constant_filler(column: &Column) -> Result<Source> {
+    let value = filler(column);
+    value.map(Source::Constant).map_err(|e| EngineError { kind: ErrorKind::Internal, message: e.strip_backtrace() })
 }
 
 /// A column's default as an expression, for the word `DEFAULT` that stands at `at`.
@@ -133,18 +148,20 @@ enum Source {
 }
 
 impl Columns {
-    /// For an `INSERT`: the source's columns are those that it names, in order.
-    pub(super) fn by_position(table: &Table, insert: &Insert, source: &SchemaRef) -> Result<Self> {
+    /// For an `INSERT`: the source's columns are those that it names, in order. `partial`: the others keep their values
+    /// in rows that are there.
+    pub(super) fn by_position(table: &Table, insert: &Insert, source: &SchemaRef, partial: bool) -> Result<Self> {
         let targets = targets(table, insert)?;
         if targets.len() != source.fields().len() {
             return Err(arity(table, insert, targets.len(), source.fields().len()));
         }
-        Self::new(table, insert.table.at(), None, |index, _| targets.iter().position(|t| *t == index))
+        let place = |index: usize, _: &Column| targets.iter().position(|target| *target == index);
+        Self::new(table, insert.table.at(), None, partial, place)
     }
 
     /// For an ingest: the source's columns have the names of the table's, in any case and order. Of a PRIMARY KEY table it
-    /// may have [`OP`] beside them.
-    pub(super) fn by_name(table: &Table, source: &SchemaRef) -> Result<Self> {
+    /// may have [`OP`] beside them. `partial`: columns that it lacks keep their values in rows that are there.
+    pub(super) fn by_name(table: &Table, source: &SchemaRef, partial: bool) -> Result<Self> {
         let place = |name: &str| source.fields().iter().position(|f| f.name().eq_ignore_ascii_case(name));
         let op = place(OP).filter(|_| table.schema.model == TableModel::PrimaryKey);
         for (position, field) in source.fields().iter().enumerate() {
@@ -154,13 +171,18 @@ impl Columns {
                 return Err(EngineError { kind: ErrorKind::Invalid, message });
             }
         }
-        Self::new(table, Position::default(), op.map(Source::Column), |_, column| place(&column.name))
+        Self::new(table, Position::default(), op.map(Source::Column), partial, |_, column| place(&column.name))
     }
 
-    /// For an `UPDATE`: the source's columns are the table's, in order.
-    pub(crate) fn of_rows(table: &Table) -> Self {
-        let sources = (0..table.schema.columns.len()).map(Source::Column).collect();
-        Self(Arc::new(Mapping::new(table, sources, None)))
+    /// For an `UPDATE`: the source's columns are those of the table that `update` has, in order. Nobody reads the others.
+    pub(crate) fn of_updated(table: &Table, update: &PartialUpdate) -> Result<Self> {
+        let mut given = 0..;
+        let sources = table.schema.columns.iter().map(|column| match update.columns.contains(&column.id) {
+            true => Ok(Source::Column(given.next().unwrap_or_default())),
+            false => constant_filler(column),
+        });
+        let sources = sources.collect::<Result<_>>()?;
+        Ok(Self(Arc::new(Mapping::new(table, sources, None))))
     }
 
     /// For a `DELETE`: the source's columns are the table's keys, in order.
@@ -168,12 +190,10 @@ impl Columns {
         let sources = table.schema.columns.iter().map(|column| {
             match table.schema.keys.iter().position(|key| *key == column.id) {
                 Some(position) => Ok(Source::Column(position)),
-                None => filler(column).map(Source::Constant),
+                None => constant_filler(column),
             }
         });
-        let sources = sources
-            .collect::<datafusion::error::Result<_>>()
-            .map_err(|e| EngineError { kind: ErrorKind::Internal, message: e.strip_backtrace() })?;
+        let sources = sources.collect::<Result<_>>()?;
         let op = Some(Source::Constant(ScalarValue::Int8(Some(OP_DELETE))));
         Ok(Self(Arc::new(Mapping::new(table, sources, op))))
     }
@@ -182,6 +202,7 @@ impl Columns {
         table: &Table,
         at: Position,
         op: Option<Source>,
+        partial: bool,
         place: impl Fn(usize, &Column) -> Option<usize>,
     ) -> Result<Self> {
         let sources = table.schema.columns.iter().enumerate().map(|(index, column)| {
@@ -191,6 +212,9 @@ impl Columns {
             match default_of(table, column) {
                 Some(Some(text)) => Ok(Source::Constant(ScalarValue::Utf8View(Some(text)))),
                 Some(None) => Ok(Source::Constant(ScalarValue::Null)),
+                None if partial && table.schema.keys.contains(&column.id) => Err(missing_key(table, column, at)),
+                // Of rows that are not there yet.
+                None if partial => constant_filler(column),
                 None => Err(no_default(column, at)),
             }
         });

@@ -90,6 +90,7 @@ mod tests {
                 columns: vec![column],
                 keys: vec![],
                 sort_key: vec![],
+                indexes: Vec::new(),
             };
             let source = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
             let batch = RecordBatch::try_new(Arc::new(source), vec![array]).unwrap();

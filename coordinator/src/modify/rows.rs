@@ -2,6 +2,7 @@
 
 use tarn_catalog::Table;
 use tarn_gateway::engine::Result;
+use tarn_proto::storage::{PartialUpdate, UpdateMode};
 use tarn_proto::{Column, TableModel};
 use tarn_sql::ast::{Expr, Query, Select, SelectItem, SetExpr, TableFactor};
 use tarn_sql::{Assignment, Delete, Ident, Position, Statement, Update, parse_one, quote_ident};
@@ -14,18 +15,17 @@ use crate::session::Error;
 /// this name.
 const MATCH: &str = "__tarn_match";
 
-/// The keys, in order, of the rows that a `DELETE` deletes, each once.
+/// The rows that a `DELETE` of a table without a PRIMARY KEY matches, to be looked at: nothing is written of them.
+pub fn matched(delete: &Delete, database: &str, table: &Table) -> Result<Query> {
+    let columns: Vec<String> = table.schema.columns.iter().map(|column| own_column(database, table, column)).collect();
+    let mut query = template(&format!("SELECT {} FROM {}", columns.join(", "), qualified(database, table)))?;
+    select_of(&mut query)?.selection.clone_from(&delete.filter);
+    Ok(query)
+}
+
+/// The keys, in order, of the rows of a PRIMARY KEY table that a `DELETE` deletes, each once.
 pub fn deleted(delete: &Delete, database: &str, table: &Table) -> Result<Query> {
     let at = delete.table.at();
-    if table.schema.model != TableModel::PrimaryKey {
-        return Err(no_primary_key(
-            table,
-            at,
-            "DELETE",
-            "TRUNCATE TABLE and ALTER TABLE .. DROP PARTITION remove rows of every table",
-        )
-        .into());
-    }
     if let Some(partition) = delete.partitions.first() {
         let message = "DELETE from chosen partitions is not available for PRIMARY KEY tables: write a condition on the \
                        partition columns";
@@ -48,15 +48,14 @@ pub fn deleted(delete: &Delete, database: &str, table: &Table) -> Result<Query> 
     Ok(query)
 }
 
-/// The rows that an `UPDATE` writes: all columns of the table, in order, one row for each key.
+/// What an `UPDATE` writes of each row, one row for each key: the columns of the key and those that it assigns, in the
+/// table's order.
 ///
 /// If a join gives a row several new values, the row that is least by the assigned columns, in the table's order, is taken.
-pub fn updated(update: &Update, database: &str, table: &Table) -> Result<Query> {
+pub fn updated(update: &Update, database: &str, table: &Table, mode: UpdateMode) -> Result<(Query, PartialUpdate)> {
     let at = update.table.at();
     if table.schema.model != TableModel::PrimaryKey {
-        return Err(
-            no_primary_key(table, at, "UPDATE", "create the table with PRIMARY KEY, or load the rows anew").into()
-        );
+        return Err(no_primary_key(table, at).into());
     }
     let values = new_values(update, table)?;
     if update.filter.is_none() {
@@ -64,10 +63,12 @@ pub fn updated(update: &Update, database: &str, table: &Table) -> Result<Query> 
             format!("UPDATE without WHERE would change every row of table `{}`: write WHERE true", table.name);
         return Err(Error::at(at, message).into());
     }
-    let columns = &table.schema.columns;
-    let items: Vec<String> = columns
+    let is_key = |column: &Column| table.schema.keys.contains(&column.id);
+    let columns = table.schema.columns.iter().zip(values);
+    let written: Vec<(&Column, Option<Expr>)> =
+        columns.filter(|(column, value)| value.is_some() || is_key(column)).collect();
+    let items: Vec<String> = written
         .iter()
-        .zip(&values)
         .map(|(column, value)| {
             // The values' place is held by NULL until the text is parsed.
             let own = if value.is_some() { "NULL".to_owned() } else { own_column(database, table, column) };
@@ -75,13 +76,16 @@ pub fn updated(update: &Update, database: &str, table: &Table) -> Result<Query> 
         })
         .collect();
     let found = format!("SELECT {} FROM {}", items.join(", "), qualified(database, table));
-    let text = if update.from.is_empty() { found } else { one_of_each_key(&found, table, &values) };
+    let text = if update.from.is_empty() { found } else { one_of_each_key(&found, &written) };
+    let columns = written.iter().map(|(column, _)| column.id).collect();
+    // A row that was deleted meanwhile stays deleted.
+    let partial = PartialUpdate { columns, mode, condition: None, only_existing: true };
     let mut query = template(&text)?;
     let mut select = select_of(&mut query)?;
     while let Some(TableFactor::Derived { .. }) = select.from.first().map(|from| &from.relation) {
         select = derived_of(select)?;
     }
-    for (item, value) in select.projection.iter_mut().zip(values) {
+    for (item, (_, value)) in select.projection.iter_mut().zip(written) {
         if let (SelectItem::ExprWithAlias { expr, .. }, Some(value)) = (item, value) {
             *expr = value;
         }
@@ -89,7 +93,7 @@ pub fn updated(update: &Update, database: &str, table: &Table) -> Result<Query> 
     select.from.extend(update.from.iter().cloned());
     select.selection.clone_from(&update.filter);
     query.with = update.with.as_deref().cloned();
-    Ok(query)
+    Ok((query, partial))
 }
 
 /// The new value of each column that gets one.
@@ -120,24 +124,27 @@ fn position_of(table: &Table, name: &Ident) -> std::result::Result<usize, Error>
 }
 
 /// Takes one row for each key of those that a query finds, always the same.
-fn one_of_each_key(found: &str, table: &Table, values: &[Option<Expr>]) -> String {
-    let columns = &table.schema.columns;
-    let names = |wanted: &dyn Fn(usize, &Column) -> bool| {
-        let names = columns.iter().enumerate().filter(|(i, c)| wanted(*i, c)).map(|(_, c)| quote_ident(&c.name));
+fn one_of_each_key(found: &str, written: &[(&Column, Option<Expr>)]) -> String {
+    let names = |wanted: &dyn Fn(&Option<Expr>) -> bool| {
+        let names = written.iter().filter(|(_, value)| wanted(value)).map(|(column, _)| quote_ident(&column.name));
         names.collect::<Vec<_>>().join(", ")
     };
-    let all = names(&|_, _| true);
-    let keys = names(&|_, column| table.schema.keys.contains(&column.id));
-    let assigned = names(&|index, _| values[index].is_some());
+    let (all, keys, assigned) = (names(&|_| true), names(&Option::is_none), names(&Option::is_some));
     format!(
         "SELECT {all} FROM (SELECT {all}, row_number() OVER (PARTITION BY {keys} ORDER BY {assigned}) AS {MATCH} \
          FROM ({found}) AS found) AS numbered WHERE {MATCH} = 1"
     )
 }
 
-fn no_primary_key(table: &Table, at: Position, statement: &str, remedy: &str) -> Error {
+fn no_primary_key(table: &Table, at: Position) -> Error {
     let (name, kind) = (&table.name, model_kind(table.schema.model));
-    Error::at(at, format!("{statement} is for PRIMARY KEY tables, and `{name}` is a {kind} table: {remedy}"))
+    Error::at(
+        at,
+        format!(
+            "UPDATE is for PRIMARY KEY tables, and `{name}` is a {kind} table: create the table with PRIMARY KEY, or \
+             load the rows anew"
+        ),
+    )
 }
 
 /// The table's name, with its database: a common table expression may have the same.

@@ -5,6 +5,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tarn_proto::storage::UpdateMode;
 use tarn_sql::Position;
 
 use super::Error;
@@ -69,6 +70,25 @@ impl Variables {
     /// Whether `INSERT OVERWRITE` of a whole table replaces only the partitions that get rows.
     pub fn dynamic_overwrite(&self) -> bool {
         self.get("dynamic_overwrite") == Some("true")
+    }
+
+    /// What part of their columns' values filters may let pass for bitmap indexes to be used, in thousandths.
+    pub fn bitmap_max_filter_ratio(&self) -> u16 {
+        u16::try_from(self.number("bitmap_max_filter_ratio")).unwrap_or(tarn_scan::BITMAP_MAX_FILTER_RATIO)
+    }
+
+    /// How columns of rows are updated, `auto` being how it is done if nobody says otherwise.
+    pub fn partial_update_mode(&self, auto: UpdateMode) -> UpdateMode {
+        match self.get("partial_update_mode") {
+            Some("row") => UpdateMode::Row,
+            Some("column") => UpdateMode::Column,
+            _ => auto,
+        }
+    }
+
+    /// The column by which rows that are loaded take the place of those that are there; none if they always do.
+    pub fn merge_condition(&self) -> Option<&str> {
+        self.get("merge_condition").filter(|column| !column.is_empty())
     }
 
     /// Bytes that a task on a compute node should read at least.

@@ -52,11 +52,15 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>,
                 column(3, "t", DataType::DateTime),
             ],
             sort_key: vec![ColumnId(1)],
+            indexes: Vec::new(),
         },
         columns: BTreeMap::new(),
         explicit_sort_key: false,
         partitioning,
         distribution: Distribution { columns: hashed, buckets, hash_version: 1 },
+        replication: 1,
+        colocation: None,
+        volume: None,
         properties: BTreeMap::new(),
         comment: String::new(),
         partitions: OrdMap::new(),
@@ -64,6 +68,8 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>,
         shadows: OrdMap::new(),
         created_ms: 0,
         history: SchemaHistory::default(),
+        job: None,
+        swapped: None,
     };
     for bounds in bounds {
         add(&mut table, bounds);
@@ -74,7 +80,7 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, hashed: Vec<ColumnId>,
 fn add(table: &mut Table, bounds: Bounds) {
     let id = PartitionId(100 * (table.partitions.len() as u64 + 1));
     let tablets = (0..table.distribution.buckets)
-        .map(|b| Tablet { id: TabletId(id.get() + u64::from(b)), replicas: vec![NodeId(1)], rows: 1, bytes: 1 })
+        .map(|b| Tablet { rows: 1, bytes: 1, ..Tablet::new(TabletId(id.get() + u64::from(b)), [NodeId(1)]) })
         .collect();
     let partition = Partition {
         id,
@@ -86,6 +92,7 @@ fn add(table: &mut Table, bounds: Bounds) {
         rows: 0,
         bytes: 0,
         visible_ms: 0,
+        inexact_rows: false,
     };
     table.partitions.insert(id, Arc::new(partition));
 }

@@ -9,7 +9,7 @@ fn query(table: &str, sql: &str) -> std::result::Result<String, String> {
     let table = table_of(table);
     let found = match parse_one(sql) {
         Ok(Statement::Delete(delete)) => deleted(&delete, "d", &table),
-        Ok(Statement::Update(update)) => updated(&update, "d", &table),
+        Ok(Statement::Update(update)) => updated(&update, "d", &table, UpdateMode::Row).map(|(query, _)| query),
         other => panic!("{sql}: {other:?}"),
     };
     found.map(|query| query.to_string()).map_err(|e| e.to_string())
@@ -35,13 +35,22 @@ fn a_row_that_is_joined_to_several_is_deleted_once() {
 }
 
 #[test]
-fn an_update_reads_whole_rows_with_the_new_values_in_place() {
+fn an_update_reads_keys_and_new_values() {
     let text = query(TABLE, "update t set W = concat(w, 'x'), v = default where k = 1").unwrap();
     assert_eq!(
         text,
-        "SELECT `d`.`t`.`k` AS `k`, `d`.`t`.`l` AS `l`, '7' AS `v`, concat(w, 'x') AS `w`, `d`.`t`.`m` AS `m`, \
-         `d`.`t`.`n` AS `n` FROM `d`.`t` WHERE k = 1"
+        "SELECT `d`.`t`.`k` AS `k`, `d`.`t`.`l` AS `l`, '7' AS `v`, concat(w, 'x') AS `w` FROM `d`.`t` WHERE k = 1"
     );
+}
+
+#[test]
+fn an_update_changes_what_it_assigns_of_rows_that_are_there() {
+    let table = table_of(TABLE);
+    let Ok(Statement::Update(update)) = parse_one("update t set n = 1, v = 2 where k = 1") else { panic!() };
+    let (_, written) = updated(&update, "d", &table, UpdateMode::Column).unwrap();
+    let ids = ["k", "l", "v", "n"].map(|name| table.schema.column(name).unwrap().id);
+    assert_eq!(written.columns, ids);
+    assert!(written.only_existing && written.condition.is_none() && written.mode == UpdateMode::Column);
 }
 
 #[test]
@@ -63,9 +72,9 @@ fn statements_that_are_refused_name_the_object_the_remedy_and_the_place() {
     let cases = [
         (
             unique,
-            "delete from t where k = 1",
-            "DELETE is for PRIMARY KEY tables, and `t` is a UNIQUE KEY table: TRUNCATE TABLE and ALTER TABLE .. DROP \
-             PARTITION remove rows of every table at line 1, column 13",
+            "update t set v = 1 where k = 1",
+            "UPDATE is for PRIMARY KEY tables, and `t` is a UNIQUE KEY table: create the table with PRIMARY KEY, or \
+             load the rows anew at line 1, column 8",
         ),
         (
             "create table t (k int, v int)",

@@ -47,11 +47,13 @@ const fn number(name: &'static str, default: &'static str, min: i64, max: i64) -
 const MAX_SECONDS: i64 = 259_200;
 
 /// All of them, by name. Tarn obeys `query_timeout`, `insert_timeout`, `query_mem_limit`, `exec_mem_limit`,
-/// `dynamic_overwrite`, `scan_bytes_per_task` (what a task on a compute node should read at least) and `time_zone`; the others are there because clients set and read them.
+/// `dynamic_overwrite`, `partial_update_mode`, `merge_condition` (a column, of Tarn alone), `scan_bytes_per_task` (what a task on a compute node should read at least), `bitmap_max_filter_ratio` and `time_zone`; the
+/// others are there because clients set and read them.
 pub const VARIABLES: &[Known] = &[
     switch("auto_generate_ctas_column", "true"),
     number("auto_increment_increment", "1", 1, 65_535),
     switch("autocommit", "true"),
+    number("bitmap_max_filter_ratio", "1", 1, 1000),
     text("character_set_client", "utf8mb4"),
     text("character_set_connection", "utf8mb4"),
     text("character_set_database", "utf8mb4"),
@@ -73,11 +75,13 @@ pub const VARIABLES: &[Known] = &[
     text("license", "Apache License 2.0"),
     number("lower_case_table_names", "0", 0, 2),
     number("max_allowed_packet", "33554432", 1024, 1_073_741_824),
+    text("merge_condition", ""),
     text("names", "utf8mb4"),
     number("net_buffer_length", "16384", 1024, 1_048_576),
     number("net_read_timeout", "60", 1, i64::MAX),
     number("net_write_timeout", "60", 1, i64::MAX),
     number("parallel_fragment_exec_instance_num", "1", 1, 1024),
+    variable("partial_update_mode", "auto", Kind::OneOf(&["auto", "row", "column"])),
     switch("performance_schema", "false"),
     number("pipeline_dop", "0", 0, 1024),
     switch("query_cache_type", "false"),

@@ -42,10 +42,14 @@ id!(/// A partition of a table.
     PartitionId, u64, "p");
 id!(/// One hash bucket of one partition: the unit of placement and replication.
     TabletId, u64, "t");
+id!(/// A colocation group: tables whose buckets lie on the same nodes.
+    GroupId, u64, "g");
 id!(/// The rows that one load or compaction wrote to one tablet. Unique within its tablet.
     RowsetId, u64, "rs");
 id!(/// A load transaction.
     TxnId, u64, "txn");
+id!(/// A storage volume.
+    VolumeId, u64, "vol");
 id!(/// A column of a table. Never reused, so that it binds stored data for ever.
     ColumnId, u32, "c");
 id!(/// A schema of a table, counted from 1.

@@ -2,7 +2,7 @@
 //! `/sys/fs/cgroup`, the disk by the file system. What cannot be read is 0.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
@@ -73,6 +73,13 @@ impl Meter {
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         Space { used: bytes(disk.f_blocks.saturating_sub(disk.f_bfree)), total: bytes(disk.f_blocks) }
     }
+}
+
+/// The file system that holds `path`: what is used, of that and what this process may still write. Does not block for long.
+pub fn disk(path: &Path) -> std::io::Result<Space> {
+    let disk = rustix::fs::statvfs(path)?;
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree).saturating_mul(disk.f_frsize);
+    Ok(Space { used, total: used.saturating_add(disk.f_bavail.saturating_mul(disk.f_frsize)) })
 }
 
 /// The machine's memory, or the container's if that may use less.

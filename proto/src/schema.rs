@@ -49,6 +49,11 @@ impl Aggregation {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Sum, Self::Min, Self::Max, Self::Replace, Self::ReplaceIfNotNull];
 
+    /// Whether the last of the values counts, or the last that is not NULL: their order matters.
+    pub const fn is_last(self) -> bool {
+        matches!(self, Self::Replace | Self::ReplaceIfNotNull)
+    }
+
     /// As it is written in SQL.
     pub const fn name(self) -> &'static str {
         match self {
@@ -98,6 +103,49 @@ impl Column {
     }
 }
 
+/// What an index is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum IndexKind {
+    /// The values of a segment and, for each, the rows that hold it.
+    Bitmap,
+    /// A bloom filter for each block of rows.
+    Bloom,
+}
+
+impl IndexKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Bitmap, Self::Bloom];
+
+    /// As it is written in SQL, and in the names of files in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bitmap => "BITMAP",
+            Self::Bloom => "BLOOM",
+        }
+    }
+
+    /// The one with this name, compared without case.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// An index of a column. A column has at most one of a kind, so that the column and the kind name its files: what they hold
+/// depends on nothing but the segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// As declared. Empty for those that are properties of the table (`bloom_filter_columns`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What it indexes.
+    pub column: ColumnId,
+    /// What it is made of.
+    pub kind: IndexKind,
+    /// As declared.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+}
+
 /// Arrow field metadata that holds the declared type where the arrow type does not tell it.
 pub const TYPE_KEY: &str = "tarn.type";
 
@@ -115,6 +163,9 @@ pub struct TableSchema {
     /// Rows of every segment are sorted by these columns, ascending, NULL first. May be empty. Where a reader merges
     /// ([`TableModel::merges_on_read`]), these are the keys in some order.
     pub sort_key: Vec<ColumnId>,
+    /// Beside the short-key index and the zone maps, which all segments have. They follow columns, wherever they stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<Index>,
 }
 
 /// The column that may stand last in rows written to a [`TableModel::PrimaryKey`] table: what becomes of each row's key.
@@ -140,6 +191,11 @@ impl TableSchema {
     /// Position of the column with this id.
     pub fn index_of(&self, id: ColumnId) -> Option<usize> {
         self.columns.iter().position(|c| c.id == id)
+    }
+
+    /// The index of this kind on a column.
+    pub fn index_on(&self, column: ColumnId, kind: IndexKind) -> Option<&Index> {
+        self.indexes.iter().find(|index| index.column == column && index.kind == kind)
     }
 
     /// The column with this name, compared without case.
@@ -177,6 +233,38 @@ pub enum WireSchemaError {
     /// A sort key names a column that is not there.
     #[error("sort key names {0}, which is no column of the schema")]
     SortKey(ColumnId),
+    /// An index is on a column that is not there.
+    #[error("index `{name}` is on {column}, which is no column of the schema")]
+    IndexColumn {
+        /// The index's name.
+        name: String,
+        /// What it is on.
+        column: ColumnId,
+    },
+    /// A kind of index.
+    #[error("{0} is no kind of index")]
+    IndexKind(i32),
+}
+
+impl From<IndexKind> for wire::IndexKind {
+    fn from(kind: IndexKind) -> Self {
+        match kind {
+            IndexKind::Bitmap => Self::Bitmap,
+            IndexKind::Bloom => Self::Bloom,
+        }
+    }
+}
+
+impl TryFrom<wire::IndexKind> for IndexKind {
+    type Error = WireSchemaError;
+
+    fn try_from(kind: wire::IndexKind) -> Result<Self, Self::Error> {
+        match kind {
+            wire::IndexKind::Unspecified => Err(WireSchemaError::IndexKind(kind.into())),
+            wire::IndexKind::Bitmap => Ok(Self::Bitmap),
+            wire::IndexKind::Bloom => Ok(Self::Bloom),
+        }
+    }
 }
 
 impl From<TableModel> for wire::TableModel {
@@ -209,6 +297,16 @@ impl From<&TableSchema> for wire::TableSchema {
             model: wire::TableModel::from(schema.model).into(),
             keys: schema.keys.iter().map(|c| c.get()).collect(),
             sort_key: schema.sort_key.iter().map(|c| c.get()).collect(),
+            indexes: schema
+                .indexes
+                .iter()
+                .map(|index| wire::Index {
+                    name: index.name.clone(),
+                    column: index.column.get(),
+                    kind: wire::IndexKind::from(index.kind).into(),
+                    comment: index.comment.clone(),
+                })
+                .collect(),
         }
     }
 }
@@ -248,19 +346,31 @@ impl TryFrom<wire::TableSchema> for TableSchema {
                 }
             })
             .collect::<Result<_, _>>()?;
+        let indexes = schema
+            .indexes
+            .into_iter()
+            .map(|index| {
+                let kind = index.kind().try_into()?;
+                Ok(Index { name: index.name, column: ColumnId(index.column), kind, comment: index.comment })
+            })
+            .collect::<Result<_, WireSchemaError>>()?;
         let schema = Self {
             version: SchemaVersion(schema.version),
             model,
             columns,
             keys: schema.keys.into_iter().map(ColumnId).collect(),
             sort_key: schema.sort_key.into_iter().map(ColumnId).collect(),
+            indexes,
         };
         let unknown = |ids: &[ColumnId]| ids.iter().copied().find(|id| schema.index_of(*id).is_none());
         if let Some(id) = unknown(&schema.keys) {
             return Err(WireSchemaError::Key(id));
         }
-        match unknown(&schema.sort_key) {
-            Some(id) => Err(WireSchemaError::SortKey(id)),
+        if let Some(id) = unknown(&schema.sort_key) {
+            return Err(WireSchemaError::SortKey(id));
+        }
+        match schema.indexes.iter().find(|index| schema.index_of(index.column).is_none()) {
+            Some(index) => Err(WireSchemaError::IndexColumn { name: index.name.clone(), column: index.column }),
             None => Ok(schema),
         }
     }

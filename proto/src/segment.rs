@@ -12,8 +12,10 @@
 //! All other declared arrow types (views, `Decimal128`, dates, lists, structs) are stored as they are and come back when
 //! the scan asks for them. [`from_storage`] undoes all three, casts what was read in another encoding (a dictionary, say)
 //! or was written in a narrower type to the declared type, and fills columns that were added after the segment was written
-//! with what they began with. [`upgrade`] brings a segment of any age to what one of today holds.
+//! with what they began with. [`upgrade`] brings a segment of any age to what one of today holds, and [`Conversion`] to what
+//! one holds whose columns have other types or keys.
 
+mod convert;
 mod older;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use arrow::compute::cast_with_options;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
+pub use convert::{Conversion, ConversionError, Misfit, converts, keeps_apart, keeps_order, same_form};
 pub use older::{initial, upgrade, widened_initial, widens};
 
 use crate::{Column, ColumnId};

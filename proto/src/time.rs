@@ -2,6 +2,8 @@
 //!
 //! Times are microseconds since 1970-01-01 00:00:00 without a time zone, in the proleptic Gregorian calendar.
 
+pub mod text;
+
 use serde::{Deserialize, Serialize};
 
 /// Microseconds of a day.

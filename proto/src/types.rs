@@ -70,6 +70,9 @@ pub const MAX_CHAR_BYTES: u32 = 255;
 /// The greatest precision of `DECIMAL`, in digits.
 pub const MAX_DECIMAL_PRECISION: u8 = 38;
 
+/// Types nested deeper than this are no types: every walk over a type is recursive. The dialect allows far less.
+const MAX_DEPTH: usize = 100;
+
 /// A type text that is not a type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown or malformed type `{0}`")]
@@ -226,7 +229,7 @@ impl FromStr for DataType {
     type Err = ParseTypeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut cursor = Cursor { rest: text };
+        let mut cursor = Cursor { rest: text, depth: MAX_DEPTH };
         match cursor.data_type() {
             Some(t) if cursor.rest.is_empty() => Ok(t),
             _ => Err(ParseTypeError(text.to_owned())),
@@ -237,6 +240,8 @@ impl FromStr for DataType {
 /// Reads the canonical text. (SQL text is the business of the dialect, not of this parser.)
 struct Cursor<'a> {
     rest: &'a str,
+    /// How much deeper types may be nested.
+    depth: usize,
 }
 
 impl Cursor<'_> {
@@ -267,6 +272,13 @@ impl Cursor<'_> {
     }
 
     fn data_type(&mut self) -> Option<DataType> {
+        self.depth = self.depth.checked_sub(1)?;
+        let parsed = self.nested();
+        self.depth += 1;
+        parsed
+    }
+
+    fn nested(&mut self) -> Option<DataType> {
         let end = self.rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -286,15 +298,16 @@ impl Cursor<'_> {
             "json" => DataType::Json,
             "decimal" => {
                 self.eat("(")?;
-                let p = self.number()?;
+                let p = self.number().filter(|p| (1..=MAX_DECIMAL_PRECISION).contains(p))?;
                 self.eat(",")?;
-                let s = self.number()?;
+                let s = self.number().filter(|s| *s <= p)?;
                 self.eat(")")?;
                 DataType::Decimal(p, s)
             }
             "char" | "varchar" => {
                 self.eat("(")?;
-                let n = self.number()?;
+                let most = if word == "char" { MAX_CHAR_BYTES } else { MAX_VARCHAR_BYTES };
+                let n = self.number().filter(|n| (1..=most).contains(n))?;
                 self.eat(")")?;
                 if word == "char" { DataType::Char(n) } else { DataType::Varchar(n) }
             }
@@ -380,6 +393,17 @@ mod tests {
             if let Ok(t) = text.parse::<DataType>() {
                 prop_assert_eq!(t.to_string().parse::<DataType>(), Ok(t));
             }
+        }
+    }
+
+    #[test]
+    fn types_that_no_column_can_have_are_refused() {
+        let nested = |depth: usize| format!("{}int{}", "array<".repeat(depth), ">".repeat(depth));
+        assert!(nested(MAX_DEPTH - 1).parse::<DataType>().is_ok());
+        assert!(nested(MAX_DEPTH).parse::<DataType>().is_err());
+        assert!("array<".repeat(1_000_000).parse::<DataType>().is_err());
+        for text in ["decimal(39,2)", "decimal(0,0)", "decimal(5,6)", "char(0)", "char(256)", "varchar(1048577)"] {
+            assert!(text.parse::<DataType>().is_err(), "{text}");
         }
     }
 

@@ -27,6 +27,7 @@ fn schema(types: &[DataType]) -> TableSchema {
         version: SchemaVersion(1),
         sort_key: columns.iter().map(|c| c.id).collect(),
         columns,
+        indexes: Vec::new(),
     }
 }
 

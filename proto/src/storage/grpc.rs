@@ -1,5 +1,6 @@
 //! A storage node on another machine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,15 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore};
+use super::{
+    CatchUp, CompactionScope, Conversion, Converted, Copies, IndexKey, LoadSpec, OpenTablet, PublishTablet, Result, RowsChecksum, RowsetWriter,
+    SegmentKey, StoreError, TabletStore, Unpublished,
+};
 use crate::channel;
 use crate::query_id::QueryId;
+use crate::volume::Volume;
 use crate::wire::storage_service_client::StorageServiceClient;
-use crate::wire::{self, Manifest, RowsetSummary, TabletReport};
+use crate::wire::{self, CompactionReport, Manifest, RowsetSummary, TabletReport};
 use crate::{ErrorKind, TableSchema, TabletId, TxnId, Version};
 
 /// Messages hold at most one record batch or a piece of a segment; both are far smaller.
@@ -66,6 +71,50 @@ impl GrpcTabletStore {
 
     fn error(&self, status: Status) -> StoreError {
         from_status(&self.address, &status)
+    }
+
+    /// Byte ranges of a segment's rows, or of an index of it.
+    async fn ranges(
+        &self,
+        segment: SegmentKey,
+        index: Option<IndexKey>,
+        ranges: &[std::ops::Range<u64>],
+    ) -> Result<Vec<Bytes>> {
+        let request = wire::ReadRangesRequest {
+            tablet_id: segment.tablet.get(),
+            rowset_id: segment.rowset.get(),
+            segment: segment.segment,
+            ranges: ranges.iter().map(|r| wire::ByteRange { offset: r.start, length: r.end - r.start }).collect(),
+            index: index.map(|index| wire::SegmentIndex {
+                column: index.column.get(),
+                kind: wire::IndexKind::from(index.kind).into(),
+                ..wire::SegmentIndex::default()
+            }),
+        };
+        let mut stream = self.client().read_ranges(self.read(request)).await.map_err(|s| self.error(s))?.into_inner();
+        let mut pieces = BytesMut::new();
+        let mut out = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let length = (range.end - range.start) as usize;
+            while pieces.len() < length {
+                match stream.message().await.map_err(|s| self.error(s))? {
+                    // The common case, one message for one range, copies nothing.
+                    Some(piece) if pieces.is_empty() => {
+                        pieces = piece.data.try_into_mut().unwrap_or_else(|data| BytesMut::from(&data[..]));
+                    }
+                    Some(piece) => pieces.extend_from_slice(&piece.data),
+                    None => {
+                        return Err(StoreError {
+                            kind: ErrorKind::Unavailable,
+                            address: self.address.clone(),
+                            message: format!("the stream of {} ended early", segment.tablet),
+                        });
+                    }
+                }
+            }
+            out.push(pieces.split_to(length).freeze());
+        }
+        Ok(out)
     }
 
     /// The answer to a call, within its time.
@@ -119,15 +168,37 @@ impl TabletStore for GrpcTabletStore {
         Ok(())
     }
 
+    async fn open_tablets(&self, schema: &TableSchema, volume: &Volume, tablets: &[OpenTablet]) -> Result<()> {
+        let request = wire::OpenTabletsRequest {
+            schema: Some(schema.into()),
+            volume: Some(volume.into()),
+            tablets: tablets.iter().map(|tablet| (*tablet).into()).collect(),
+        };
+        self.answer(self.client().open_tablets(request)).await?;
+        Ok(())
+    }
+
+    async fn purge_tablets(&self, volume: &Volume, tablets: &[TabletId]) -> Result<()> {
+        let request = wire::PurgeTabletsRequest { volume: Some(volume.into()), tablet_ids: ids(tablets) };
+        self.answer(self.client().purge_tablets(request)).await?;
+        Ok(())
+    }
+
     async fn drop_tablets(&self, tablets: &[TabletId]) -> Result<()> {
         let request = wire::DropTabletsRequest { tablet_ids: ids(tablets) };
         self.answer(self.client().drop_tablets(request)).await?;
         Ok(())
     }
 
-    async fn write(&self, txn: TxnId, load_id: &str, schema: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, txn: TxnId, load_id: &str, spec: &LoadSpec) -> Result<Box<dyn RowsetWriter>> {
         let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
-        let start = wire::WriteStream { txn_id: txn.get(), load_id: load_id.to_owned(), schema: Some(schema.into()) };
+        let start = wire::WriteStream {
+            txn_id: txn.get(),
+            load_id: load_id.to_owned(),
+            schema: Some((&spec.schema).into()),
+            update: spec.update.as_ref().map(Into::into),
+            delete: spec.delete.as_ref().map(Into::into),
+        };
         let descriptor = FlightDescriptor::new_cmd(start.encode_to_vec());
         let mut client = FlightServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -145,7 +216,7 @@ impl TabletStore for GrpcTabletStore {
         }))
     }
 
-    async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<()> {
+    async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<Vec<Unpublished>> {
         let tablets = tablets
             .iter()
             .map(|t| wire::TabletVersion {
@@ -155,8 +226,8 @@ impl TabletStore for GrpcTabletStore {
             })
             .collect();
         let request = wire::PublishRequest { txn_id: txn.get(), tablets };
-        self.answer(self.client().publish(request)).await?;
-        Ok(())
+        let answer = self.answer(self.client().publish(request)).await?;
+        Ok(answer.unpublished.into_iter().map(Into::into).collect())
     }
 
     async fn abort(&self, txn: TxnId) -> Result<()> {
@@ -173,40 +244,56 @@ impl TabletStore for GrpcTabletStore {
     }
 
     async fn read_ranges(&self, segment: SegmentKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
-        let request = wire::ReadRangesRequest {
-            tablet_id: segment.tablet.get(),
-            rowset_id: segment.rowset.get(),
-            segment: segment.segment,
-            ranges: ranges.iter().map(|r| wire::ByteRange { offset: r.start, length: r.end - r.start }).collect(),
-        };
-        let mut stream = self.client().read_ranges(self.read(request)).await.map_err(|s| self.error(s))?.into_inner();
-        let mut pieces = BytesMut::new();
-        let mut out = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            let length = (range.end - range.start) as usize;
-            while pieces.len() < length {
-                match stream.message().await.map_err(|s| self.error(s))? {
-                    // The common case, one message for one range, copies nothing.
-                    Some(piece) if pieces.is_empty() => {
-                        pieces = piece.data.try_into_mut().unwrap_or_else(|data| BytesMut::from(&data[..]));
-                    }
-                    Some(piece) => pieces.extend_from_slice(&piece.data),
-                    None => {
-                        return Err(StoreError {
-                            kind: ErrorKind::Unavailable,
-                            address: self.address.clone(),
-                            message: format!("the stream of {} ended early", segment.tablet),
-                        });
-                    }
-                }
-            }
-            out.push(pieces.split_to(length).freeze());
-        }
-        Ok(out)
+        self.ranges(segment, None, ranges).await
+    }
+
+    async fn read_index(
+        &self,
+        segment: SegmentKey,
+        index: IndexKey,
+        ranges: &[std::ops::Range<u64>],
+    ) -> Result<Vec<Bytes>> {
+        self.ranges(segment, Some(index), ranges).await
+    }
+
+    async fn catch_up(&self, replicas: &[CatchUp]) -> Result<Vec<(TabletId, Version)>> {
+        let request = wire::CatchUpRequest { replicas: replicas.iter().map(Into::into).collect() };
+        let answer = self.answer(self.client().catch_up(request)).await?;
+        Ok(answer.tablets.into_iter().map(|t| (TabletId(t.tablet_id), Version(t.version))).collect())
+    }
+
+    async fn checksum(&self, tablet: TabletId, version: Version) -> Result<RowsChecksum> {
+        let request = wire::TabletAtVersion { tablet_id: tablet.get(), version: version.get() };
+        let request = wire::GetChecksumRequest { tablet: Some(request) };
+        let sum = self.client().get_checksum(request).await.map_err(|s| self.error(s))?.into_inner();
+        Ok(RowsChecksum { rows: sum.rows, sum: sum.sum })
+    }
+
+    async fn compact(&self, tablets: &[TabletId], scope: CompactionScope) -> Result<()> {
+        let tablet_ids = tablets.iter().map(|id| id.get()).collect();
+        let request = wire::CompactTabletsRequest { tablet_ids, recent_only: scope == CompactionScope::Recent };
+        self.answer(self.client().compact_tablets(request)).await.map(drop)
+    }
+
+    async fn compactions(&self) -> Result<Vec<CompactionReport>> {
+        let request = wire::ListCompactionsRequest {};
+        Ok(self.answer(self.client().list_compactions(request)).await?.compactions)
     }
 
     fn for_query(&self, query: &QueryId) -> Option<Arc<dyn TabletStore>> {
         Some(Arc::new(Self { query: Some(query.clone()), ..self.clone() }))
+    }
+
+    async fn adopt(&self, schema: &TableSchema, tablets: &[TabletId]) -> Result<()> {
+        let request = wire::AdoptSchemaRequest { schema: Some(schema.into()), tablet_ids: ids(tablets) };
+        self.answer(self.client().adopt_schema(request)).await?;
+        Ok(())
+    }
+
+    async fn convert(&self, conversion: &Conversion) -> Result<Vec<Converted>> {
+        let request = wire::ConvertRequest::from(conversion);
+        let answer = self.answer(self.client().convert(request)).await?;
+        Ok(answer.tablets.into_iter().map(Into::into).collect())
     }
 
     async fn tablets(&self) -> Result<Vec<TabletReport>> {
@@ -240,17 +327,18 @@ async fn last_result(address: &str, mut results: Streaming<arrow_flight::PutResu
 /// What a writer has for the node.
 enum ToNode {
     Data(FlightData),
-    /// There is no more: only then the node keeps the rows.
-    End,
+    /// There is no more, and who gets copies: only then the node keeps the rows.
+    End(FlightData),
 }
 
 /// The messages of a write. A dropped writer leaves the stream open: its call is cancelled, and must not look complete
 /// to the node before it is.
 fn messages(receiver: mpsc::Receiver<ToNode>) -> impl Stream<Item = FlightData> + Send + 'static {
-    futures::stream::unfold(receiver, |mut receiver| async move {
+    futures::stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(ToNode::Data(data)) => Some((data, receiver)),
-            Some(ToNode::End) => None,
+            Some(ToNode::Data(data)) => Some((data, Some(receiver))),
+            Some(ToNode::End(data)) => Some((data, None)),
             None => std::future::pending().await,
         }
     })
@@ -313,11 +401,14 @@ impl RowsetWriter for GrpcRowsetWriter {
         self.send(ToNode::Data(data)).await
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<Vec<RowsetSummary>> {
+    async fn finish(mut self: Box<Self>, copies: &BTreeMap<TabletId, Copies>) -> Result<Vec<RowsetSummary>> {
         if self.descriptor.is_some() {
             return Ok(Vec::new());
         }
-        self.send(ToNode::End).await?;
+        let copies = copies.iter().map(|(tablet, copies)| copies.to_wire(*tablet)).collect();
+        let end = wire::WriteEnd { copies };
+        let end = FlightData::new().with_descriptor(FlightDescriptor::new_cmd(end.encode_to_vec()));
+        self.send(ToNode::End(end)).await?;
         match self.reply.take() {
             Some(reply) => reply.await.unwrap_or_else(|e| {
                 Err(StoreError {

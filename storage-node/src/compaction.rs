@@ -154,7 +154,13 @@ async fn collect(engine: Arc<Engine>, retention: Duration, cancel: CancellationT
             _ = ticks.tick() => {}
         }
         let engine = engine.clone();
-        let removed = tokio::task::spawn_blocking(move || engine.remove_superseded(Instant::now())).await;
+        let collected = move || {
+            let now = Instant::now();
+            let removed = engine.remove_superseded(now);
+            engine.collect_volumes(now);
+            removed
+        };
+        let removed = tokio::task::spawn_blocking(collected).await;
         match removed {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {

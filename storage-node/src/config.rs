@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tarn_tablet::DiskLimits;
 
 /// A storage node's settings, as they stand in its TOML file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,32 @@ pub struct Config {
     pub primary_index_cache_bytes: u64,
     /// Memory for changes of the primary-key index that are not in its files yet.
     pub primary_index_buffer_bytes: u64,
+    /// Tables with more columns are compacted by groups of columns.
+    pub vertical_compaction_columns: usize,
+    /// The longest that a load waits until as many replicas as it needs hold its rows.
+    pub replication_wait_secs: u64,
+    /// How long it waits for the others then.
+    pub replication_grace_ms: u64,
+    /// Bytes a second that replicas on this node fetch to catch up and to be repaired, all together; 0 for no limit.
+    pub clone_bytes_per_second: u64,
+    /// Replicas that are cloned whole at the same time.
+    pub clones_at_once: usize,
+    /// How often all files are compared with their checksums; 0 for never.
+    pub scrub_period_secs: u64,
+    /// Bytes a second that are read for it; 0 for no limit.
+    pub scrub_bytes_per_second: u64,
+    /// What files of tablets on storage volumes may take of the disk.
+    pub volume_cache_bytes: u64,
+    /// Time between two looks for what nobody needs in a tablet's storage volume.
+    pub volume_collect_secs: u64,
+    /// Objects of a storage volume that nothing names so long after they were written are removed.
+    pub volume_orphan_secs: u64,
+    /// Percent of the data directory's disk in use from which on operators are warned and the node gets no new replicas.
+    pub disk_warn_percent: u8,
+    /// Percent of the data directory's disk in use from which on loads and compactions are refused.
+    pub disk_refuse_percent: u8,
+    /// With less than so many bytes left they are refused, too.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for Config {
@@ -58,6 +85,19 @@ impl Default for Config {
             crowded_wait_secs: 60,
             primary_index_cache_bytes: 512 << 20,
             primary_index_buffer_bytes: 128 << 20,
+            volume_cache_bytes: 32 << 30,
+            volume_collect_secs: 300,
+            volume_orphan_secs: 6 * 3600,
+            vertical_compaction_columns: 32,
+            replication_wait_secs: 600,
+            replication_grace_ms: 200,
+            clone_bytes_per_second: 100 << 20,
+            clones_at_once: 2,
+            scrub_period_secs: 7 * 24 * 3600,
+            scrub_bytes_per_second: 32 << 20,
+            disk_warn_percent: 85,
+            disk_refuse_percent: 95,
+            disk_reserve_bytes: 1 << 30,
         }
     }
 }
@@ -89,6 +129,16 @@ impl Config {
             crowded_wait: Duration::from_secs(self.crowded_wait_secs),
             primary_index_cache_bytes: self.primary_index_cache_bytes,
             primary_index_buffer_bytes: self.primary_index_buffer_bytes,
+            volume_cache_bytes: self.volume_cache_bytes,
+            volume_collect: Duration::from_secs(self.volume_collect_secs),
+            volume_grace: Duration::from_secs(self.volume_orphan_secs),
+            compacts: self.compaction_threads() > 0,
+            vertical_columns: self.vertical_compaction_columns,
+            disk: DiskLimits {
+                warn_percent: self.disk_warn_percent,
+                refuse_percent: self.disk_refuse_percent,
+                reserve_bytes: self.disk_reserve_bytes,
+            },
             ..defaults
         }
     }

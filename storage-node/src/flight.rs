@@ -1,7 +1,8 @@
 //! Rows come by Arrow Flight `DoPut`: the first message's descriptor names transaction, attempt and schema, each batch its
-//! tablet. The answer, one `WriteResult`, comes when all rows are durable.
+//! tablet, and the last who gets copies. The answer, one `WriteResult`, comes when all rows are durable on enough nodes.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
@@ -10,11 +11,12 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
     PollInfo, PutResult, SchemaResult, Ticket,
 };
+use futures::future::ready;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
-use tarn_proto::storage::TabletStore;
-use tarn_proto::wire::{BatchTag, WriteResult, WriteStream};
+use tarn_proto::storage::{Copies, DeletePredicate, LoadSpec, TabletStore};
+use tarn_proto::wire::{BatchTag, WriteEnd, WriteResult, WriteStream};
 use tarn_proto::{TableSchema, TabletId, TxnId};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -40,10 +42,19 @@ impl FlightServer {
         let schema = start.schema.ok_or_else(|| Status::invalid_argument("the WriteStream has no schema"))?;
         let schema =
             TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
-        let mut writer = self.store.write(TxnId(start.txn_id), &start.load_id, &schema).await.map_err(status)?;
+        let delete = start.delete.map(DeletePredicate::try_from).transpose();
+        let delete = delete.map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        let spec = LoadSpec { schema, update: start.update.map(Into::into), delete };
+        let mut writer = self.store.write(TxnId(start.txn_id), &start.load_id, &spec).await.map_err(status)?;
 
         // A stream that breaks off is an error here, so the writer is dropped and its rows are forgotten.
         let messages = stream::once(async { Ok(first) }).chain(messages.map_err(FlightError::from));
+        let end = Arc::new(OnceLock::new());
+        let found = end.clone();
+        let messages = messages.try_take_while(move |message| {
+            let found = end_of(message).map(|end| end.is_some_and(|end| found.set(end).is_ok()));
+            ready(found.map(|ended| !ended))
+        });
         let mut batches = FlightDataDecoder::new(messages);
         while let Some(message) = batches.next().await {
             let message = message.map_err(unreadable)?;
@@ -53,8 +64,21 @@ impl FlightServer {
                 writer.write(TabletId(tag.tablet_id), rows).await.map_err(status)?;
             }
         }
-        let rowsets = writer.finish().await.map_err(status)?;
+        let end = end.get().ok_or_else(|| Status::invalid_argument("the write broke off before its end"))?;
+        let copies: BTreeMap<_, _> = end.copies.iter().cloned().map(Copies::from_wire).collect();
+        let rowsets = writer.finish(&copies).await.map_err(status)?;
         Ok(WriteResult { rowsets })
+    }
+}
+
+/// The end of a write, if a message is one: it has no data, and a descriptor.
+fn end_of(message: &FlightData) -> Result<Option<WriteEnd>, FlightError> {
+    match &message.flight_descriptor {
+        Some(descriptor) if message.data_header.is_empty() => {
+            let unreadable = |e| FlightError::DecodeError(format!("the end of the write is no WriteEnd: {e}"));
+            WriteEnd::decode(descriptor.cmd.clone()).map(Some).map_err(unreadable)
+        }
+        _ => Ok(None),
     }
 }
 

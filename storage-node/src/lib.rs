@@ -9,6 +9,7 @@
 //!   GrpcTabletStore ── StorageService ────────┤    (async in front, blocking pool behind)
 //!                   └─ Flight DoPut ──────────┘
 //!   compaction: scheduler and collector ──► tarn_tablet::Engine
+//!   conversion: rows written anew under another schema ──► tarn_tablet::Engine
 //!   coordinators ◄── membership::Agent: registers, then heartbeats with load
 //! ```
 //!
@@ -18,14 +19,19 @@
 
 mod compaction;
 mod config;
+mod conversion;
 mod error;
 mod flight;
 mod identity;
+mod indexing;
 mod metrics;
 mod node;
+mod replication;
 mod service;
 mod store;
 
 pub use config::Config;
 pub use error::Error;
+/// What the files of tablets hold, for `tarn admin segment`.
+pub use tarn_tablet::inspect;
 pub use node::StorageNode;

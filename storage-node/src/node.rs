@@ -8,10 +8,11 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use tarn_proto::machine::Meter;
 use tarn_proto::membership::{Agent, Identity};
 use tarn_proto::storage::TabletStore;
+use tarn_proto::wire::replication_service_server::ReplicationServiceServer;
 use tarn_proto::wire::storage_service_server::StorageServiceServer;
 use tarn_proto::wire::{NodeLoad, NodeRole};
-use tarn_proto::{NodeId, machine, query_id, task};
-use tarn_tablet::Engine;
+use tarn_proto::{NodeId, machine, query_id, task, wire};
+use tarn_tablet::{DiskLevel, Engine};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -19,11 +20,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 use crate::compaction::Compaction;
+use crate::conversion::Conversions;
 use crate::flight::FlightServer;
 use crate::identity::Kept;
+use crate::replication::{Replication, ReplicationServer, Scrubber};
 use crate::service::StorageServer;
 use crate::store::LocalStore;
-use crate::{Config, Error, identity, metrics};
+use crate::{Config, Error, identity, indexing, metrics};
 
 /// As the clients have it: a message holds at most one record batch or a piece of a segment.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -46,6 +49,8 @@ pub struct StorageNode {
     server: JoinHandle<()>,
     membership: JoinHandle<()>,
     compaction: Compaction,
+    indexing: JoinHandle<()>,
+    scrubber: Option<Scrubber>,
 }
 
 impl StorageNode {
@@ -69,16 +74,19 @@ impl StorageNode {
             })
             .await?
         };
-        let store = Arc::new(LocalStore::new(engine.clone()));
-
         let listen = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = reachable(config.advertise.clone(), listener.local_addr().map_err(listen)?)?;
         let cancel = CancellationToken::new();
         let stop = cancel.clone().drop_guard();
-        let server = serve(listener, &store, cancel.clone()).await;
+        let replication = Replication::new(&engine, &config, kept.node, &address, cancel.clone());
+        let conversions = Conversions::new(engine.clone(), cancel.clone());
+        let store = Arc::new(LocalStore::new(engine.clone(), replication.clone(), conversions));
+        let server = serve(listener, &store, &replication, cancel.clone()).await;
         let threads = config.compaction_threads();
         let compaction = Compaction::start(engine.clone(), threads, config.superseded_retention(), cancel.clone());
+        let indexing = indexing::start(engine.clone(), cancel.clone());
+        let scrubber = Scrubber::start(engine.clone(), &config);
 
         let identity = Identity {
             role: NodeRole::Storage,
@@ -94,6 +102,7 @@ impl StorageNode {
         let meter = Meter::new(&config.data);
         let agent = Arc::new(agent);
         let (node_id, cluster) = (agent.node_id(), agent.cluster_id());
+        replication.set_node(node_id);
         if kept != (Kept { node: Some(node_id), cluster: Some(cluster.clone()) }) {
             if let Some(before) = kept.node.filter(|before| *before != node_id) {
                 warn!(%before, now = %node_id, "the coordinators gave this node another id");
@@ -104,12 +113,35 @@ impl StorageNode {
             let (agent, engine) = (agent.clone(), engine.clone());
             let load = move || {
                 let usage = engine.usage();
-                NodeLoad { running: usage.loads, tablets: usage.tablets, data_bytes: usage.bytes, ..meter.measure() }
+                let disk_level = match engine.disk_level() {
+                    DiskLevel::Ok => wire::DiskLevel::Ok,
+                    DiskLevel::Low => wire::DiskLevel::Low,
+                    DiskLevel::Full => wire::DiskLevel::Full,
+                };
+                NodeLoad {
+                    running: usage.loads,
+                    tablets: usage.tablets,
+                    data_bytes: usage.bytes,
+                    disk_level: disk_level.into(),
+                    ..meter.measure()
+                }
             };
             task::spawn("storage-membership", async move { agent.run(cancel, load).await })
         };
         info!(node = %node_id, address, tablets = engine.tablet_count(), "storage node started");
-        Ok(Self { engine, store, agent, node_id, address, cancel: stop, server, membership, compaction })
+        Ok(Self {
+            engine,
+            store,
+            agent,
+            node_id,
+            address,
+            cancel: stop,
+            server,
+            membership,
+            compaction,
+            indexing,
+            scrubber,
+        })
     }
 
     /// The id that the coordinators gave this node.
@@ -149,6 +181,12 @@ impl StorageNode {
         finish("membership", self.membership).await;
         finish("compaction", self.compaction.scheduler).await;
         finish("superseded rowsets", self.compaction.collector).await;
+        finish("indexes", self.indexing).await;
+        if let Some(scrubber) = self.scrubber
+            && let Err(error) = tokio::task::spawn_blocking(move || scrubber.stop()).await
+        {
+            error!(%error, "cannot wait for the scrubber");
+        }
         info!(node = %self.node_id, "storage node stopped");
     }
 }
@@ -174,11 +212,19 @@ fn reachable(advertise: Option<String>, bound: SocketAddr) -> Result<String, Err
     }
 }
 
-async fn serve(listener: TcpListener, store: &Arc<LocalStore>, cancel: CancellationToken) -> JoinHandle<()> {
+async fn serve(
+    listener: TcpListener,
+    store: &Arc<LocalStore>,
+    replication: &Arc<Replication>,
+    cancel: CancellationToken,
+) -> JoinHandle<()> {
     let storage = StorageServiceServer::new(StorageServer { store: store.clone() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let flight = FlightServiceServer::new(FlightServer { store: store.clone() })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let replication = ReplicationServiceServer::new(ReplicationServer { replication: replication.clone() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -192,6 +238,7 @@ async fn serve(listener: TcpListener, store: &Arc<LocalStore>, cancel: Cancellat
         .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
         .add_service(storage)
         .add_service(flight)
+        .add_service(replication)
         .add_service(health);
     task::spawn("storage-grpc", async move {
         let incoming = TcpListenerStream::new(listener);

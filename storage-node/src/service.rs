@@ -5,14 +5,22 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
-use tarn_proto::storage::{PublishTablet, SegmentKey, StoreError, TabletStore};
+use tarn_proto::schema::WireSchemaError;
+use tarn_proto::storage::{
+    CatchUp, CompactionScope, Conversion, IndexKey, OpenTablet, PublishTablet, RowsChecksum, SegmentKey, StoreError,
+    TabletStore,
+};
 use tarn_proto::wire::storage_service_server::StorageService;
 use tarn_proto::wire::{
-    AbortTransactionRequest, AbortTransactionResponse, CreateTabletsRequest, CreateTabletsResponse, DropTabletsRequest,
-    DropTabletsResponse, GetManifestsRequest, GetManifestsResponse, ListPendingRequest, ListPendingResponse,
-    ListTabletsRequest, ListTabletsResponse, PublishRequest, PublishResponse, ReadRangesRequest, ReadRangesResponse,
+    AbortTransactionRequest, AbortTransactionResponse, AdoptSchemaRequest, AdoptSchemaResponse, CatchUpRequest,
+    CatchUpResponse, CompactTabletsRequest, CompactTabletsResponse, ConvertRequest, ConvertResponse,
+    CreateTabletsRequest, CreateTabletsResponse, DropTabletsRequest, DropTabletsResponse, GetChecksumRequest,
+    GetChecksumResponse, GetManifestsRequest, GetManifestsResponse, ListCompactionsRequest, ListCompactionsResponse,
+    ListPendingRequest, ListPendingResponse, ListTabletsRequest, ListTabletsResponse, OpenTabletsRequest,
+    OpenTabletsResponse, PublishRequest, PublishResponse, PurgeTabletsRequest, PurgeTabletsResponse, ReadRangesRequest,
+    ReadRangesResponse, TabletAtVersion,
 };
-use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::{ColumnId, RowsetId, TableSchema, TabletId, TxnId, Version};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span};
 
@@ -49,6 +57,30 @@ impl StorageService for StorageServer {
         Ok(Response::new(CreateTabletsResponse {}))
     }
 
+    async fn open_tablets(
+        &self,
+        request: Request<OpenTabletsRequest>,
+    ) -> Result<Response<OpenTabletsResponse>, Status> {
+        let request = request.into_inner();
+        let schema = request.schema.ok_or_else(|| Status::invalid_argument("the request has no schema"))?;
+        let schema =
+            TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        let volume = request.volume.ok_or_else(|| Status::invalid_argument("the request has no storage volume"))?;
+        let tablets: Vec<OpenTablet> = request.tablets.into_iter().map(Into::into).collect();
+        self.store.open_tablets(&schema, &volume.into(), &tablets).await.map_err(status)?;
+        Ok(Response::new(OpenTabletsResponse {}))
+    }
+
+    async fn purge_tablets(
+        &self,
+        request: Request<PurgeTabletsRequest>,
+    ) -> Result<Response<PurgeTabletsResponse>, Status> {
+        let request = request.into_inner();
+        let volume = request.volume.ok_or_else(|| Status::invalid_argument("the request has no storage volume"))?;
+        self.store.purge_tablets(&volume.into(), &ids(request.tablet_ids)).await.map_err(status)?;
+        Ok(Response::new(PurgeTabletsResponse {}))
+    }
+
     async fn drop_tablets(
         &self,
         request: Request<DropTabletsRequest>,
@@ -68,8 +100,8 @@ impl StorageService for StorageServer {
                 has_rowset: t.has_rowset,
             })
             .collect();
-        self.store.publish(TxnId(request.txn_id), &tablets).await.map_err(status)?;
-        Ok(Response::new(PublishResponse {}))
+        let unpublished = self.store.publish(TxnId(request.txn_id), &tablets).await.map_err(status)?;
+        Ok(Response::new(PublishResponse { unpublished: unpublished.iter().map(Into::into).collect() }))
     }
 
     async fn abort_transaction(
@@ -102,6 +134,11 @@ impl StorageService for StorageServer {
             rowset: RowsetId(request.rowset_id),
             segment: request.segment,
         };
+        let index = request.index.map(|index| {
+            let kind = index.kind().try_into().map_err(|e: WireSchemaError| Status::invalid_argument(e.to_string()))?;
+            Ok::<_, Status>(IndexKey { column: ColumnId(index.column), kind })
+        });
+        let index = index.transpose()?;
         let mut ranges = Vec::with_capacity(request.ranges.len());
         for range in &request.ranges {
             let end = range.offset.checked_add(range.length);
@@ -114,11 +151,40 @@ impl StorageService for StorageServer {
         let pieces = stream::iter(groups(&ranges))
             .then(move |group| {
                 let store = store.clone();
-                async move { store.read_ranges(key, &group).await.map_err(status) }.instrument(span.clone())
+                let read = async move {
+                    match index {
+                        Some(index) => store.read_index(key, index, &group).await,
+                        None => store.read_ranges(key, &group).await,
+                    }
+                    .map_err(status)
+                };
+                read.instrument(span.clone())
             })
             .map_ok(|pieces| stream::iter(pieces).map(|data| Ok(ReadRangesResponse { data })))
             .try_flatten();
         Ok(Response::new(pieces.boxed()))
+    }
+
+    async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<CatchUpResponse>, Status> {
+        let replicas = request.into_inner().replicas.into_iter().map(CatchUp::try_from);
+        let replicas: Vec<CatchUp> =
+            replicas.collect::<Result<_, _>>().map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        let there = self.store.catch_up(&replicas).await.map_err(status)?;
+        let at = |(tablet, version): (TabletId, Version)| TabletAtVersion {
+            tablet_id: tablet.get(),
+            version: version.get(),
+        };
+        Ok(Response::new(CatchUpResponse { tablets: there.into_iter().map(at).collect() }))
+    }
+
+    async fn get_checksum(
+        &self,
+        request: Request<GetChecksumRequest>,
+    ) -> Result<Response<GetChecksumResponse>, Status> {
+        let tablet = request.into_inner().tablet.unwrap_or_default();
+        let (tablet, version) = (TabletId(tablet.tablet_id), Version(tablet.version));
+        let RowsChecksum { rows, sum } = self.store.checksum(tablet, version).await.map_err(status)?;
+        Ok(Response::new(GetChecksumResponse { rows, sum }))
     }
 
     async fn list_tablets(
@@ -127,6 +193,43 @@ impl StorageService for StorageServer {
     ) -> Result<Response<ListTabletsResponse>, Status> {
         let tablets = self.store.tablets().await.map_err(status)?;
         Ok(Response::new(ListTabletsResponse { tablets }))
+    }
+
+    async fn compact_tablets(
+        &self,
+        request: Request<CompactTabletsRequest>,
+    ) -> Result<Response<CompactTabletsResponse>, Status> {
+        let CompactTabletsRequest { tablet_ids, recent_only } = request.into_inner();
+        let scope = if recent_only { CompactionScope::Recent } else { CompactionScope::All };
+        self.store.compact(&ids(tablet_ids), scope).await.map_err(status)?;
+        Ok(Response::new(CompactTabletsResponse {}))
+    }
+
+    async fn list_compactions(
+        &self,
+        _request: Request<ListCompactionsRequest>,
+    ) -> Result<Response<ListCompactionsResponse>, Status> {
+        let compactions = self.store.compactions().await.map_err(status)?;
+        Ok(Response::new(ListCompactionsResponse { compactions }))
+    }
+
+    async fn adopt_schema(
+        &self,
+        request: Request<AdoptSchemaRequest>,
+    ) -> Result<Response<AdoptSchemaResponse>, Status> {
+        let request = request.into_inner();
+        let schema = request.schema.ok_or_else(|| Status::invalid_argument("the request has no schema"))?;
+        let schema =
+            TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        self.store.adopt(&schema, &ids(request.tablet_ids)).await.map_err(status)?;
+        Ok(Response::new(AdoptSchemaResponse {}))
+    }
+
+    async fn convert(&self, request: Request<ConvertRequest>) -> Result<Response<ConvertResponse>, Status> {
+        let conversion = Conversion::try_from(request.into_inner())
+            .map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
+        let tablets = self.store.convert(&conversion).await.map_err(status)?;
+        Ok(Response::new(ConvertResponse { tablets: tablets.iter().map(Into::into).collect() }))
     }
 
     async fn list_pending(

@@ -37,6 +37,11 @@ impl Budget {
         }
     }
 
+    /// A reservation of nothing, for rows whose memory is bounded otherwise.
+    pub(crate) fn uncounted(self: &Arc<Self>) -> Reservation {
+        Reservation { budget: self.clone(), bytes: 0 }
+    }
+
     fn try_reserve(&self, bytes: u64) -> bool {
         let mut used = self.used.lock();
         let fits = *used + bytes <= self.limit;

@@ -16,55 +16,63 @@
 //! Versions before `c` keep their manifests, and the inputs their files, until `garbage` takes them. A crash before the commit
 //! leaves files that no record names, which go at the next start; after it there is nothing left to do.
 //!
-//! Wide tables are merged in whole rows: the inputs' batches are made smaller instead, so that memory stays bounded.
+//! The rows of wide tables are merged by groups of columns (`vertical`), those of others whole (`rows`). Of PRIMARY KEY
+//! tables a `row_map` tells where each row of the inputs went: rows that loads replace while the merge runs are marked in the
+//! output by it, and the index finds rows by it until it knows their new places (`crate::primary::moved`).
+//!
+//! A `request` asks for more than the rule does; `history` tells what was done.
 
 mod commit;
+pub(crate) mod history;
+pub(crate) mod merge;
 mod pick;
-mod read;
+pub(crate) mod read;
+pub(crate) mod request;
+pub(crate) mod row_map;
 mod rows;
+mod rows_at;
 pub(crate) mod segment_rows;
 #[cfg(test)]
 mod tests;
+mod vertical;
+mod wait;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use roaring::RoaringTreemap;
-use tarn_proto::storage::SegmentKey;
-use tarn_proto::{RowsetId, TableModel, TabletId, Version};
-use tracing::{debug, warn};
+use tarn_proto::{RowsetId, TabletId, Version};
+use tracing::debug;
 
-use crate::codec::Codec;
 use crate::engine::Engine;
-use crate::engine::commit::{is_compaction, rowset_of_compaction};
+use crate::engine::commit::{is_compaction, new_compaction};
 use crate::record::RowsetRecord;
-use crate::segment::{Combined, KeySource, TemporarySegment, write_sorted};
 use crate::tablet::{Shape, State, Tablet};
 use crate::{Error, Result, metrics};
 
-/// Memory for the batches that are read at the same time, and so for one compaction but for a few columns' buffers.
-const INPUT_BYTES: u64 = 128 << 20;
-/// Rows of a batch that is read: enough to decode well, few enough to stay in cache.
-const BATCH_ROWS: u64 = 65_536;
-/// Rows of a batch that is written: the format's zone.
-const OUTPUT_ROWS: u64 = 8192;
-/// A segment is cut between batches, which are at most this part of it.
-const CUTS: u64 = 8;
-
-/// Tells a running compaction to stop. Cheap to clone.
+/// Tells work in the background, such as a compaction, to stop. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Ends the compactions that were started with it, soon.
+    /// Ends the work that was started with it, soon.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_asked(&self) -> bool {
+    /// Whether it has been.
+    pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Ends work on a tablet that is dropped, or that was told to stop.
+    pub(crate) fn check(&self, tablet: &Tablet) -> Result<()> {
+        if self.is_asked() || tablet.state.read().dropped {
+            return Err(Error::Stopped(tablet.id));
+        }
+        Ok(())
     }
 }
 
@@ -85,11 +93,17 @@ struct Job {
     /// What its output looks like.
     shape: Arc<Shape>,
     /// In merge order.
-    inputs: Vec<(RowsetId, Version, Arc<RowsetRecord>)>,
+    inputs: Vec<Rowset>,
     /// The tablet's version when it was decided.
     at: Version,
+    /// [`State::clones`] then.
+    clones: u64,
     output: RowsetId,
     bytes: u64,
+    /// Somebody asked for it.
+    manual: bool,
+    /// Columns are merged in groups.
+    is_vertical: bool,
 }
 
 /// Marks the tablet as being compacted.
@@ -130,7 +144,7 @@ impl Engine {
         tablet.check_writable().ok()?;
         let state = tablet.state.read();
         let live = state.live();
-        next(&tablet, &state, &live).map(|_| live.len())
+        chosen(&tablet, &state, &live).map(|_| live.len())
     }
 
     /// Does the next compaction of a tablet, if there is one and none runs. Blocks, and works the processor.
@@ -144,7 +158,11 @@ impl Engine {
         tablet.check_writable()?;
         let Some(job) = self.plan(&tablet) else { return Ok(None) };
         let started = Instant::now();
-        let done = self.merge(&job, stop).and_then(|segments| self.commit_compaction(&job, segments));
+        let running = self.history.start(&job);
+        // The output is no larger than the inputs, which stay for a while.
+        let done = self.disk.admit(job.bytes).and_then(|()| self.merge(&job, stop, &running));
+        let done = done.and_then(|merged| self.commit_compaction(&job, merged, stop));
+        running.end(done.as_ref().err().map(|error| tarn_proto::error::chain(error)));
         match done {
             Ok(written) => {
                 let done = Compacted { rowsets: job.inputs.len(), bytes_read: job.bytes, bytes_written: written };
@@ -162,6 +180,7 @@ impl Engine {
                 if let Error::Damaged { rowset, .. } | Error::Decode { rowset, .. } = &error {
                     tablet.unmergeable.lock().insert(*rowset);
                 }
+                tablet.note_damage(&error);
                 metrics::compaction_failed(matches!(error, Error::Stopped(_)));
                 Err(error)
             }
@@ -171,119 +190,63 @@ impl Engine {
     fn plan(&self, tablet: &Arc<Tablet>) -> Option<Job> {
         let state = tablet.state.read();
         let live = state.live();
-        let pick = next(tablet, &state, &live)?;
-        let runs = |i: usize| if is_compaction(live[i].0) { 1 } else { live[i].2.segments.len() };
-        let inputs = live[pick::within_runs(pick.inputs, runs)].to_vec();
+        let (inputs, manual) = chosen(tablet, &state, &live)?;
+        let inputs = live[inputs].to_vec();
+        let shape = tablet.shape();
         Some(Job {
             tablet: tablet.clone(),
-            shape: tablet.shape(),
+            is_vertical: shape.schema.columns.len() > self.options.vertical_columns,
+            shape,
             bytes: inputs.iter().map(|(_, _, record)| record.bytes()).sum(),
             inputs,
             at: state.version,
-            output: rowset_of_compaction(state.compactions + 1),
+            clones: state.clones,
+            output: new_compaction(),
+            manual,
         })
-    }
-
-    /// Writes the inputs' rows to temporary segments.
-    fn merge(self: &Arc<Self>, job: &Job, stop: &Stop) -> Result<Vec<TemporarySegment>> {
-        let inputs = self.inputs(job)?;
-        let output_rows = (self.options.segment_bytes / CUTS / row_bytes(job)).clamp(64, OUTPUT_ROWS);
-        let merged =
-            rows::Merged::new(&job.tablet, &job.shape, inputs, output_rows as usize, self.clone(), stop.clone())?;
-        let rows: Box<dyn Iterator<Item = _> + Send> = if job.shape.schema.model.merges_on_read() {
-            Box::new(Combined::new(&job.shape, job.tablet.id, merged)?)
-        } else {
-            Box::new(merged)
-        };
-        let rows = rows::Shared::new(rows);
-        // Of its own: the threads of one help each other, and these have low priority.
-        let codec = Codec::new();
-        let attempt = self.next_attempt.fetch_add(1, Ordering::Relaxed);
-        let mut segments = Vec::new();
-        while rows.has_more()? {
-            let key = SegmentKey { tablet: job.tablet.id, rowset: job.output, segment: segments.len() as u32 };
-            let next = rows.next_bytes(self.options.segment_bytes);
-            let keys = match job.shape.schema.model {
-                TableModel::PrimaryKey => KeySource::Rows,
-                TableModel::Duplicate | TableModel::Aggregate | TableModel::Unique => KeySource::None,
-            };
-            segments.push(write_sorted(&self.dir, &codec, &job.shape, key, attempt, keys, next)?);
-        }
-        Ok(segments)
-    }
-
-    /// The inputs in merge order: each segment of a load is sorted by itself, those of a compaction follow each other.
-    fn inputs(&self, job: &Job) -> Result<Vec<read::Input>> {
-        let mut runs: Vec<VecDeque<read::Segment>> = Vec::new();
-        for (rowset, _, record) in &job.inputs {
-            let first = runs.len();
-            for (number, segment) in (0..).zip(&record.segments).filter(|(_, segment)| segment.rows > 0) {
-                let key = SegmentKey { tablet: job.tablet.id, rowset: *rowset, segment: number };
-                let deleted = self.deleted(job, key)?;
-                let schema_version = record.schema_version;
-                let segment = read::Segment { key, record: *segment, schema_version, deleted };
-                if is_compaction(*rowset) && runs.len() > first {
-                    runs[first].push_back(segment);
-                } else {
-                    runs.push(VecDeque::from([segment]));
-                }
-            }
-        }
-        let reader = read::Reader::new(batch_rows(job, runs.len() as u64));
-        let input =
-            |segments| read::Input { reader: reader.clone(), shape: job.shape.clone(), segments, current: None };
-        Ok(runs.into_iter().map(input).collect())
-    }
-
-    /// Rows of an input that are deleted in the version that the job was decided at.
-    fn deleted(&self, job: &Job, key: SegmentKey) -> Result<Option<RoaringTreemap>> {
-        if job.shape.schema.model != TableModel::PrimaryKey {
-            return Ok(None);
-        }
-        let vector = self.meta.delete_vector(key.tablet, key.rowset, key.segment, job.at)?;
-        Ok(vector.map(|vector| vector.bitmap().iter().map(u64::from).collect()))
-    }
-
-    /// Waits while a tablet has far too many rowsets, until `until` at most, which the load's first wait sets: loads go
-    /// slower than compaction, and never fail for it.
-    pub(crate) async fn wait_for_compaction(&self, tablet: &Tablet, until: &mut Option<tokio::time::Instant>) {
-        let crowded = || {
-            let state = tablet.state.read();
-            let live = state.rowsets.values().filter(|r| r.is_live()).count();
-            let waits = live > self.options.crowded_rowsets && !state.dropped && state.read_only.is_none();
-            waits.then_some(live)
-        };
-        let Some(rowsets) = crowded() else { return };
-        let now = tokio::time::Instant::now();
-        let until = *until.get_or_insert(now + self.options.crowded_wait);
-        if until <= now {
-            return;
-        }
-        warn!(tablet = %tablet.id, rowsets, "a load waits: the tablet has more rowsets than compaction keeps up with");
-        self.note_changed(tablet.id);
-        let started = Instant::now();
-        let relieved = tokio::time::timeout_at(until, async {
-            loop {
-                let relieved = tablet.relieved.notified();
-                tokio::pin!(relieved);
-                // From here on no change is missed.
-                relieved.as_mut().enable();
-                if crowded().is_none() {
-                    return;
-                }
-                relieved.await;
-            }
-        });
-        let in_time = relieved.await.is_ok();
-        metrics::load_waited(started.elapsed());
-        if !in_time {
-            warn!(tablet = %tablet.id, "a load goes on although the tablet still has too many rowsets");
-        }
     }
 }
 
+/// A live rowset: its id, the version that it stands for, its record.
+type Rowset = (RowsetId, Version, Arc<RowsetRecord>);
+
+/// The rowsets to be merged next, and whether somebody asked for it. A request that is reached is forgotten.
+fn chosen(tablet: &Tablet, state: &State, live: &[Rowset]) -> Option<(Range<usize>, bool)> {
+    let requested = *tablet.requested.lock();
+    if let Some(requested) = requested {
+        if let Some(inputs) = request::next(&parts(tablet, state, live, requested.until), requested) {
+            return Some((inputs, true));
+        }
+        // Unless it was replaced meanwhile.
+        tablet.requested.lock().take_if(|now| *now == requested);
+    }
+    let pick = next(tablet, state, live)?;
+    Some((pick::within_runs(pick.inputs, |i| runs(&live[i])), false))
+}
+
+/// Sorted runs of a rowset.
+fn runs((rowset, _, record): &Rowset) -> usize {
+    if is_compaction(*rowset) { 1 } else { record.segments.len() }
+}
+
+/// What a request has to know of the rowsets. Rows that are deleted after it do not count.
+fn parts(tablet: &Tablet, state: &State, live: &[Rowset], until: Version) -> Vec<request::Part> {
+    let unmergeable = tablet.unmergeable.lock();
+    let parts = live.iter().zip(sizes(state, live)).map(|(rowset, bytes)| {
+        let mut vectors = state.delete_vectors.range((rowset.0, 0)..=(rowset.0, u32::MAX));
+        request::Part {
+            version: rowset.1,
+            bytes,
+            runs: runs(rowset),
+            has_deleted: vectors.any(|(_, vector)| vector.since <= until && vector.rows > 0),
+            is_readable: !unmergeable.contains(&rowset.0),
+        }
+    });
+    parts.collect()
+}
+
 /// The rowsets to be merged next. Those that cannot be read stay as they are, and what lies on either side of them apart.
-fn next(tablet: &Tablet, state: &State, live: &[(RowsetId, Version, Arc<RowsetRecord>)]) -> Option<pick::Pick> {
+fn next(tablet: &Tablet, state: &State, live: &[Rowset]) -> Option<pick::Pick> {
     let sizes = sizes(state, live);
     let bytes: Vec<u64> = live.iter().map(|(_, _, record)| record.bytes()).collect();
     let unmergeable = tablet.unmergeable.lock();
@@ -300,22 +263,11 @@ fn next(tablet: &Tablet, state: &State, live: &[(RowsetId, Version, Arc<RowsetRe
 }
 
 /// What live rowsets count for when a merge is picked: the bytes of rows that are not deleted.
-fn sizes(state: &State, live: &[(RowsetId, Version, Arc<RowsetRecord>)]) -> Vec<u64> {
-    let size = |(rowset, _, record): &(RowsetId, Version, Arc<RowsetRecord>)| {
+fn sizes(state: &State, live: &[Rowset]) -> Vec<u64> {
+    let size = |(rowset, _, record): &Rowset| {
         let vectors = state.delete_vectors.range((*rowset, 0)..=(*rowset, u32::MAX));
         let (dead, rows) = (vectors.map(|(_, vector)| vector.rows).sum::<u64>(), record.rows().max(1));
         (u128::from(record.bytes()) * u128::from(rows.saturating_sub(dead)) / u128::from(rows)) as u64
     };
     live.iter().map(size).collect()
-}
-
-/// Rows of a batch that is read, so that one of each input fits into [`INPUT_BYTES`].
-fn batch_rows(job: &Job, inputs: u64) -> u64 {
-    (INPUT_BYTES / inputs.max(1) / row_bytes(job)).clamp(256, BATCH_ROWS)
-}
-
-/// Memory of a row, about: four times as much as compressed, and sixteen bytes for each value as a number or a view.
-fn row_bytes(job: &Job) -> u64 {
-    let rows: u64 = job.inputs.iter().map(|(_, _, record)| record.rows()).sum();
-    (4 * job.bytes / rows.max(1) + 16 * job.shape.schema.columns.len() as u64).max(1)
 }

@@ -1,6 +1,7 @@
 //! The engine: all tablets of a node.
 
 pub(crate) mod commit;
+mod publish;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -12,21 +13,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tarn_proto::storage::SegmentKey;
+use tarn_proto::storage::{LoadSpec, SegmentKey};
+use tarn_proto::volume::VolumePool;
 use tarn_proto::{TableSchema, TabletId, TxnId, Version, wire};
 use tokio::sync::{Notify, Semaphore};
 use tracing::warn;
 
 use crate::budget::Budget;
+use crate::clone::Incoming;
 use crate::codec::Codec;
+use crate::compaction::history::History;
+use crate::disk::{Disk, DiskLevel, DiskLimits, DiskMeter, FileSystem};
 use crate::layout::DataDir;
-use crate::load::{Attempt, Load, LoadWriter};
+use crate::load::{self, Attempt, Load, LoadWriter};
 use crate::meta::{Changes, Meta};
 use crate::open_segment::OpenSegments;
 use crate::primary::Primary;
 use crate::primary::index::Memory;
 use crate::record::{TabletRecord, VersionRecord};
 use crate::tablet::{Shape, State, Tablet};
+use crate::volume::Volumes;
 use crate::{Error, Result, recovery, segment};
 
 /// How an engine works.
@@ -54,12 +60,28 @@ pub struct Options {
     pub primary_index_cache_bytes: u64,
     /// Memory for changes of the primary-key index that are not in its files yet.
     pub primary_index_buffer_bytes: u64,
+    /// Whether somebody calls [`Engine::compact`].
+    pub compacts: bool,
+    /// Tables with more columns are compacted by groups of columns.
+    pub vertical_columns: usize,
+    /// How full the disk may become.
+    pub disk: DiskLimits,
+    /// The clients of storage volumes.
+    pub volumes: VolumePool,
+    /// What files of tablets on storage volumes may take of the disk. They are fetched again when they are needed.
+    pub volume_cache_bytes: u64,
+    /// Time between two looks for what nobody needs in a tablet's volume.
+    pub volume_collect: Duration,
+    /// Objects that nothing names so long after they were written never will be.
+    pub volume_grace: Duration,
+    /// What measures the disk; the file system of the data directory if there is none.
+    pub disk_meter: Option<Arc<dyn DiskMeter>>,
 }
 
 impl Options {
     /// A gigabyte of buffers, segments of 128 MiB before compression, one flush per processor, 4096 open files, 512 and
     /// 128 MiB for the primary-key index; superseded rowsets stay for ten minutes, loads wait a minute at most for tablets
-    /// of more than 500 rowsets.
+    /// of more than 500 rowsets. 32 GiB of what is on storage volumes are cached, and orphans there go after six hours.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -73,6 +95,14 @@ impl Options {
             crowded_wait: Duration::from_secs(60),
             primary_index_cache_bytes: 512 << 20,
             primary_index_buffer_bytes: 128 << 20,
+            compacts: true,
+            vertical_columns: 32,
+            disk: DiskLimits::default(),
+            disk_meter: None,
+            volumes: VolumePool::default(),
+            volume_cache_bytes: 32 << 30,
+            volume_collect: Duration::from_secs(300),
+            volume_grace: Duration::from_secs(6 * 3600),
         }
     }
 }
@@ -101,16 +131,21 @@ pub struct Engine {
     pub(crate) primary: Primary,
     tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
     /// Tablets with a pending rowset, by transaction.
-    pending: Mutex<BTreeMap<TxnId, BTreeSet<TabletId>>>,
+    pub(crate) pending: Mutex<BTreeMap<TxnId, BTreeSet<TabletId>>>,
     /// The newest attempt to write each transaction.
     attempts: Mutex<HashMap<TxnId, Arc<Attempt>>>,
     pub(crate) next_attempt: AtomicU64,
+    /// Copies of other replicas' rowsets that are on their way.
+    pub(crate) incoming: Incoming,
     loads: Mutex<Vec<Weak<Load>>>,
     pub(crate) open: OpenSegments,
     /// Tablets whose rowsets changed since compaction asked.
     pub(crate) changed: Mutex<BTreeSet<TabletId>>,
     /// Told when there is one.
     pub(crate) wake: Notify,
+    pub(crate) volumes: Volumes,
+    pub(crate) disk: Disk,
+    pub(crate) history: History,
 }
 
 /// Files of dropped tablets. They are removed by [`Garbage::remove`] or, failing that, at the next start.
@@ -145,6 +180,7 @@ impl Engine {
             cache_bytes: options.primary_index_cache_bytes,
             write_buffer_bytes: options.primary_index_buffer_bytes,
         };
+        let meter = options.disk_meter.clone().unwrap_or_else(|| Arc::new(FileSystem(dir.root().to_owned())));
         Ok(Arc::new(Self {
             codec: Codec::new(),
             budget: Arc::new(Budget::new(options.write_buffer_bytes)),
@@ -155,9 +191,13 @@ impl Engine {
             pending: Mutex::new(recovered.pending),
             attempts: Mutex::default(),
             next_attempt: AtomicU64::new(1),
+            incoming: Incoming::default(),
             loads: Mutex::default(),
             open: OpenSegments::new(options.open_segments.max(1)),
+            volumes: Volumes::new(options.volumes.clone()),
             primary: Primary::new(dir.primary(), memory),
+            disk: Disk::new(dir.root().to_owned(), options.disk, meter),
+            history: History::default(),
             dir,
             meta,
             options,
@@ -190,7 +230,15 @@ impl Engine {
         let dropped: Vec<Arc<Tablet>> = ids.iter().filter_map(|id| self.tablet(*id).ok()).collect();
         let _commits: Vec<_> = dropped.iter().map(|t| t.commit.lock()).collect();
         let mut changes = Changes::default();
+        // What is left of tablets on storage volumes that this node owned.
+        let left = |id: &&TabletId| !dropped.iter().any(|tablet| tablet.id == **id) && self.dir.tablet(**id).is_dir();
+        let left: Vec<TabletId> = ids.iter().filter(left).copied().collect();
+        left.iter().for_each(|id| changes.clear(*id));
         for tablet in &dropped {
+            if tablet.owned.is_some() {
+                changes.clear(tablet.id);
+                continue;
+            }
             changes.delete_tablet(tablet.id);
             for rowset in tablet.state.read().rowsets.keys() {
                 changes.delete_rowset(tablet.id, *rowset);
@@ -204,24 +252,29 @@ impl Engine {
             tablets.remove(&tablet.id);
             self.open.close_tablet(tablet.id);
         }
+        // A replica that comes back to this node has a directory of its own.
+        let number = || self.next_attempt.fetch_add(1, Ordering::Relaxed);
+        let gone = dropped.iter().map(|tablet| tablet.id).chain(left);
+        let garbage = gone.filter_map(|id| self.dir.put_aside(id, number())).collect();
         drop(tablets);
+        self.volumes.forget(&ids);
         dropped.iter().for_each(|tablet| self.primary.forget(tablet.id));
         let mut pending = self.pending.lock();
         for waiting in pending.values_mut() {
             waiting.retain(|id| !ids.contains(id));
         }
         pending.retain(|_, waiting| !waiting.is_empty());
-        Ok(Garbage(dropped.iter().map(|t| self.dir.tablet(t.id)).collect()))
+        Ok(Garbage(garbage))
     }
 
-    /// Starts to write a transaction, whose rows have the columns of `schema`. An earlier attempt to write it, finished or
-    /// not, is forgotten.
-    pub async fn begin(self: &Arc<Self>, txn: TxnId, load_id: &str, schema: &TableSchema) -> Result<LoadWriter> {
+    /// Starts to write a transaction. An earlier attempt to write it, finished or not, is forgotten.
+    pub async fn begin(self: &Arc<Self>, txn: TxnId, load_id: &str, spec: &LoadSpec) -> Result<LoadWriter> {
+        let change = load::change(txn, spec)?;
         let number = self.next_attempt.fetch_add(1, Ordering::Relaxed);
         let attempt = Arc::new(Attempt::new(txn, load_id.to_owned(), number));
         let (engine, newest) = (self.clone(), attempt.clone());
         blocking("the start of a load", move || engine.replace_attempt(txn, Some(newest))).await??;
-        let load = Arc::new(Load::new(self.clone(), attempt, Arc::new(Shape::new(schema.clone()))));
+        let load = Arc::new(Load::new(self.clone(), attempt, Arc::new(Shape::new(spec.schema.clone())), change));
         let mut loads = self.loads.lock();
         loads.retain(|load| load.strong_count() > 0);
         loads.push(Arc::downgrade(&load));
@@ -257,14 +310,15 @@ impl Engine {
             for (number, segment) in (0..).zip(&record.segments).filter(|(_, segment)| segment.rows > 0) {
                 let key = SegmentKey { tablet: id, rowset, segment: number };
                 let vector = self.delete_vector_at(&tablet, rowset, number, version)?;
-                let open = self.open.get(&self.dir, key, segment).map_err(|error| unless_gone(&tablet, key, error))?;
+                let index = self.short_key_index(key, segment).map_err(|error| unless_gone(&tablet, key, error))?;
                 segments.push(wire::Segment {
                     number,
                     bytes: segment.bytes,
                     rows: segment.rows,
                     checksum: segment.checksum,
                     delete_vector: vector.map(|vector| vector.portable).unwrap_or_default(),
-                    short_key_index: open.short_key_index(),
+                    short_key_index: index,
+                    indexes: segment.index_files().map(|(index, file)| file.to_wire(index)).collect(),
                 });
             }
             rowsets.push(wire::Rowset {
@@ -276,7 +330,8 @@ impl Engine {
         }
         // Delete vectors that nobody needs go after the versions that did: what was read above was all there.
         tablet.check_kept(version)?;
-        Ok(wire::Manifest { tablet_id: id.get(), version: version.get(), rowsets })
+        let volume_id = tablet.owned.as_ref().map_or(0, |owned| owned.volume.get());
+        Ok(wire::Manifest { tablet_id: id.get(), version: version.get(), rowsets, volume_id })
     }
 
     /// Verified byte ranges of a segment, in their order. Blocks.
@@ -287,7 +342,7 @@ impl Engine {
         if record.as_ref().is_some_and(|r| r.is_superseded()) {
             tablet.superseded.lock().note_read();
         }
-        let read = self.open.get(&self.dir, key, segment).and_then(|open| open.read(ranges));
+        let read = self.open_segment(key, segment).and_then(|open| open.read(ranges));
         read.map_err(|error| unless_gone(&tablet, key, error))
     }
 
@@ -310,6 +365,11 @@ impl Engine {
         usage
     }
 
+    /// How full the disk is now. Tells operators when that has changed: to be called from time to time.
+    pub fn disk_level(&self) -> DiskLevel {
+        self.disk.level()
+    }
+
     /// How many tablets there are.
     pub fn tablet_count(&self) -> usize {
         self.tablets.read().len()
@@ -321,7 +381,38 @@ impl Engine {
     }
 
     pub(crate) fn tablet(&self, id: TabletId) -> Result<Arc<Tablet>> {
-        self.tablets.read().get(&id).cloned().ok_or(Error::UnknownTablet(id))
+        let tablet = self.tablets.read().get(&id).cloned();
+        tablet.ok_or_else(|| self.volumes.missing(id))
+    }
+
+    /// Adds a tablet that was opened.
+    pub(crate) fn insert_tablet(&self, tablet: Arc<Tablet>) {
+        let id = tablet.id;
+        self.tablets.write().insert(id, tablet);
+        self.note_changed(id);
+    }
+
+    /// Forgets a tablet that was closed. What is on the disk stays.
+    pub(crate) fn forget_tablet(&self, tablet: &Arc<Tablet>) {
+        tablet.state.write().dropped = true;
+        tablet.relieved.notify_waiters();
+        let mut tablets = self.tablets.write();
+        if tablets.get(&tablet.id).is_some_and(|known| Arc::ptr_eq(known, tablet)) {
+            tablets.remove(&tablet.id);
+        }
+        drop(tablets);
+        self.open.close_tablet(tablet.id);
+        self.primary.forget(tablet.id);
+        let mut pending = self.pending.lock();
+        for waiting in pending.values_mut() {
+            waiting.remove(&tablet.id);
+        }
+        pending.retain(|_, waiting| !waiting.is_empty());
+    }
+
+    /// Notes that a tablet has a pending rowset.
+    pub(crate) fn note_pending(&self, txn: TxnId, tablet: TabletId) {
+        self.pending.lock().entry(txn).or_default().insert(tablet);
     }
 }
 
@@ -331,6 +422,7 @@ const fn unknown(key: SegmentKey) -> Error {
 
 /// Why a segment cannot be read, unless its rowset or tablet has gone meanwhile and its files with it.
 fn unless_gone(tablet: &Tablet, key: SegmentKey, error: Error) -> Error {
+    tablet.note_damage(&error);
     let state = tablet.state.read();
     if state.dropped || !state.rowsets.contains_key(&key.rowset) { unknown(key) } else { error }
 }

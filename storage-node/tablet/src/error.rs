@@ -4,8 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
+use tarn_proto::segment::Misfit;
+use tarn_proto::storage::IndexKey;
 use tarn_proto::{ErrorKind, RowsetId, TabletId, TxnId, Version, encoding};
 use vortex::error::VortexError;
+
+use crate::disk::DiskLimits;
 
 /// An engine error. Names the tablet, rowset or file it is about.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,68 @@ pub enum Error {
         rowset: RowsetId,
         /// The segment asked for.
         segment: u32,
+    },
+    /// Somebody else owns a tablet on a storage volume.
+    #[error(
+        "tablet {tablet} has another owner: this node had it in epoch {epoch}, and epoch {by} has begun; repeat the statement"
+    )]
+    Fenced {
+        /// The tablet.
+        tablet: TabletId,
+        /// Under which epoch it was owned here.
+        epoch: u64,
+        /// The owner's.
+        by: u64,
+    },
+    /// A tablet on a storage volume has to be opened again.
+    #[error("tablet {tablet} is not open on this node now ({reason}): repeat the statement in some seconds")]
+    Closed {
+        /// The tablet.
+        tablet: TabletId,
+        /// Why.
+        reason: String,
+    },
+    /// The storage volume did not do what was asked.
+    #[error("the storage volume of tablet {tablet} cannot be used")]
+    Volume {
+        /// The tablet.
+        tablet: TabletId,
+        /// Why not.
+        #[source]
+        source: tarn_proto::volume::Error,
+    },
+    /// An object of a storage volume is not what was written.
+    #[error("damaged object {object}: {what}; restore the object")]
+    VolumeObject {
+        /// The object.
+        object: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// A storage volume holds less of a tablet than was visible.
+    #[error(
+        "the storage volume has tablet {tablet} up to version {found}, and version {visible} is visible: objects are lost, \
+         restore them"
+    )]
+    LostInVolume {
+        /// The tablet.
+        tablet: TabletId,
+        /// What is there.
+        found: Version,
+        /// What was.
+        visible: Version,
+    },
+    /// A segment has no such index, or its file is lost.
+    #[error("segment {segment} of rowset {rowset} of tablet {tablet} has no {} index of column {}", index.kind.name(), index.column)]
+    UnknownIndex {
+        /// The tablet.
+        tablet: TabletId,
+        /// The rowset.
+        rowset: RowsetId,
+        /// The segment.
+        segment: u32,
+        /// What was asked for.
+        index: IndexKey,
     },
     /// Rows that do not fit the table, or a sort key that cannot be sorted by.
     #[error("tablet {tablet} refuses the rows")]
@@ -76,6 +142,14 @@ pub enum Error {
         /// The attempt.
         load_id: String,
     },
+    /// A load that was planned for another kind of table.
+    #[error("transaction {txn} cannot be written: {what}")]
+    Planned {
+        /// The transaction.
+        txn: TxnId,
+        /// What does not fit.
+        what: &'static str,
+    },
     /// An earlier error of the same load, which has been reported.
     #[error("the load of transaction {0} failed before")]
     Failed(TxnId),
@@ -112,6 +186,38 @@ pub enum Error {
         start: u64,
         /// End of the bytes asked for.
         end: u64,
+    },
+    /// Files that another replica was to send.
+    #[error("cannot copy rowset {rowset} of tablet {tablet} from {source_node}: {what}")]
+    Copy {
+        /// The tablet.
+        tablet: TabletId,
+        /// The rowset.
+        rowset: RowsetId,
+        /// Who was asked for it.
+        source_node: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// What another replica says that it has.
+    #[error("cannot read what {source_node} tells of tablet {tablet}: {what}; do both nodes run the same version?")]
+    Offered {
+        /// The tablet.
+        tablet: TabletId,
+        /// Who was asked.
+        source_node: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// A replica that cannot catch up now.
+    #[error("the replica of tablet {tablet} cannot come to version {version} now: {reason}")]
+    Behind {
+        /// The tablet.
+        tablet: TabletId,
+        /// Where it was to come.
+        version: Version,
+        /// Why not.
+        reason: String,
     },
     /// Stored bytes are not what was written.
     #[error("damaged data: tablet {tablet}, rowset {rowset}, file {file}: {what}; restore the file or reload the data")]
@@ -171,6 +277,25 @@ pub enum Error {
         tablet: TabletId,
         /// The first failure.
         reason: String,
+    },
+    /// The disk would be fuller than it may be.
+    #[error(
+        "the disk of this storage node's data directory {} is {percent} % full, {} are left, and {} more are wanted: above \
+         {} %, or with less than {} left, loads and compactions are refused. Free space, add storage nodes, or change \
+         `disk_refuse_percent` and `disk_reserve_bytes`",
+        data.display(), gib(*left), gib(*wanted), limits.refuse_percent, gib(limits.reserve_bytes)
+    )]
+    DiskFull {
+        /// The data directory.
+        data: PathBuf,
+        /// How full the disk is.
+        percent: u8,
+        /// Bytes that are left.
+        left: u64,
+        /// Bytes that were to be written; 0 if that is not known.
+        wanted: u64,
+        /// When it counts as full.
+        limits: DiskLimits,
     },
     /// The operating system refused.
     #[error("cannot {action} {}", path.display())]
@@ -235,6 +360,31 @@ pub enum Error {
         #[source]
         source: Box<VortexError>,
     },
+    /// Nothing to look into.
+    #[error("there is no segment (*.vortex) in {}", .0.display())]
+    NoSegment(PathBuf),
+    /// Compactions are asked for where none is done.
+    #[error("this storage node does not compact: set `compaction_threads` to 1 or more and restart it")]
+    CompactionOff,
+    /// A value that the schema which rows are converted to does not take.
+    #[error("{misfit} (in tablet {tablet})")]
+    Misfit {
+        /// The tablet that the rows are in.
+        tablet: TabletId,
+        /// The value.
+        misfit: Misfit,
+    },
+    /// A load that is more than rows, into a tablet that has been replaced meanwhile.
+    #[error(
+        "what transaction {txn} wrote to tablet {tablet} was planned before the table was altered and changes rows that are \
+         there: run the statement again"
+    )]
+    Unconvertible {
+        /// The tablet.
+        tablet: TabletId,
+        /// The transaction.
+        txn: TxnId,
+    },
     /// A compaction was told to stop, or its tablet was dropped.
     #[error("the compaction of tablet {0} was stopped; nothing has changed")]
     Stopped(TabletId),
@@ -247,15 +397,29 @@ impl Error {
     /// What the caller must do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Rows { .. } | Self::Range { .. } => ErrorKind::Invalid,
+            Self::Misfit { .. }
+            | Self::Rows { .. }
+            | Self::Range { .. }
+            | Self::Planned { .. }
+            | Self::CompactionOff => ErrorKind::Invalid,
             Self::UnknownTablet(_)
             | Self::UnknownSegment { .. }
+            | Self::UnknownIndex { .. }
             | Self::MissingRowset { .. }
+            | Self::NoSegment(_)
             | Self::Superseded { .. } => ErrorKind::NotFound,
             Self::Published { .. } => ErrorKind::AlreadyExists,
-            Self::NotNext { .. } | Self::FutureVersion { .. } | Self::Unreadable { .. } => ErrorKind::Unavailable,
+            Self::Volume { source, .. } => source.kind(),
+            Self::Unconvertible { .. }
+            | Self::NotNext { .. }
+            | Self::Fenced { .. }
+            | Self::Closed { .. }
+            | Self::FutureVersion { .. }
+            | Self::Unreadable { .. }
+            | Self::Copy { .. }
+            | Self::Behind { .. } => ErrorKind::Unavailable,
             Self::Replaced { .. } | Self::Stopped(_) => ErrorKind::Cancelled,
-            Self::ReadOnly { .. } => ErrorKind::Exhausted,
+            Self::ReadOnly { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::Io { source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
@@ -263,7 +427,10 @@ impl Error {
             }
             Self::VersionTaken { .. }
             | Self::Failed(_)
+            | Self::Offered { .. }
             | Self::Damaged { .. }
+            | Self::VolumeObject { .. }
+            | Self::LostInVolume { .. }
             | Self::DeleteVector { .. }
             | Self::Index { .. }
             | Self::Io { .. }
@@ -277,10 +444,36 @@ impl Error {
         }
     }
 
+    /// Whether a replica lacks what a publish builds on and has to get it from another one.
+    pub(crate) const fn is_behind(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownTablet(_)
+                | Self::NotNext { .. }
+                | Self::MissingRowset { .. }
+                | Self::Behind { .. }
+                | Self::Fenced { .. }
+                | Self::Closed { .. }
+                | Self::Volume { .. }
+        )
+    }
+
+    /// The rowset whose files are not what was written, if that is what is wrong.
+    pub(crate) const fn damaged_rowset(&self) -> Option<RowsetId> {
+        match self {
+            Self::Damaged { rowset, .. } | Self::Decode { rowset, .. } => Some(*rowset),
+            _ => None,
+        }
+    }
+
     /// Whether the disk did not take a write, which makes the tablet read-only.
     pub(crate) const fn is_write_failure(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Meta { .. })
     }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// Adds what was tried on which file to an I/O error.

@@ -32,6 +32,8 @@ pub(crate) struct Superseded {
     read: bool,
     /// When the collector last learned of a read.
     last_read: Option<Instant>,
+    /// Until when all of them stay.
+    pinned: Option<Instant>,
 }
 
 impl Superseded {
@@ -51,11 +53,19 @@ impl Superseded {
         self.read = true;
     }
 
+    /// Keeps all of them until then, at least.
+    pub(crate) fn pin(&mut self, until: Instant) {
+        self.pinned = self.pinned.max(Some(until));
+    }
+
     /// Those that nobody needs any more.
     fn due(&mut self, now: Instant, retention: Duration) -> Vec<RowsetId> {
         self.known.extend(self.new.drain(..).map(|rowset| (rowset, now)));
         if std::mem::take(&mut self.read) {
             self.last_read = Some(now);
+        }
+        if self.pinned.is_some_and(|until| now < until) {
+            return Vec::new();
         }
         let unread = self.last_read.is_none_or(|read| now.duration_since(read) >= retention);
         let age = if unread { retention } else { retention * LONGEST };
@@ -82,7 +92,7 @@ impl Engine {
             }
             match self.remove_rowsets(&tablet, &due) {
                 Ok(rowsets) => removed += rowsets,
-                Err(Error::UnknownTablet(_)) => {}
+                Err(Error::UnknownTablet(_) | Error::Fenced { .. } | Error::Closed { .. }) => {}
                 Err(error) => {
                     tablet.note(&error);
                     failure.get_or_insert(error);
@@ -98,7 +108,7 @@ impl Engine {
         let _commit = tablet.commit.lock();
         let state = tablet.state.read();
         if state.dropped {
-            return Err(Error::UnknownTablet(tablet.id));
+            return Err(tablet.gone());
         }
         if state.unsure {
             // What the store holds of the tablet is known at the next start, and must not be written over before.
@@ -111,24 +121,29 @@ impl Engine {
             let Some(record) = state.rowsets.get(rowset) else { continue };
             let Some(until) = record.published().and_then(|lifetime| lifetime.until) else { continue };
             changes.delete_rowset(tablet.id, *rowset);
-            gone.push((*rowset, record.segments.len() as u32));
+            gone.push((*rowset, record.clone()));
             oldest = oldest.max(until);
         }
         changes.put_version(tablet.id, VersionRecord { oldest, ..state.versions() });
         drop(state);
         // First the records: files without one are orphans, records without files would be damage.
-        self.meta.write(changes)?;
+        self.write(changes)?;
         let mut state = tablet.state.write();
         state.oldest = oldest;
-        state.rowsets.retain(|rowset, _| !due.contains(rowset));
-        state.delete_vectors.retain(|(rowset, _), _| !due.contains(rowset));
+        // A clone may have made one of the others part of the newest version again.
+        for (rowset, _) in &gone {
+            state.rowsets.remove(rowset);
+            state.delete_vectors.retain(|(of, _), _| of != rowset);
+        }
         drop(state);
         tablet.superseded.lock().remove(due);
-        for (rowset, segments) in gone {
-            self.remove_files(tablet.id, rowset, segments);
+        let removed = gone.len();
+        self.remove_objects(tablet, &gone);
+        for (rowset, record) in gone {
+            self.remove_files(tablet.id, rowset, record.segments.len() as u32);
         }
         self.drop_old_vectors(tablet);
-        Ok(due.len())
+        Ok(removed)
     }
 }
 
@@ -153,6 +168,20 @@ mod tests {
         superseded.remove(&[RowsetId(1)]);
         assert_eq!(superseded.due(at(20), MINUTE * 10), []);
         assert_eq!(superseded.due(at(21), MINUTE * 10), [RowsetId(2)]);
+    }
+
+    #[test]
+    fn pinned_rowsets_stay_until_then() {
+        let start = Instant::now();
+        let at = |minutes: u32| start + MINUTE * minutes;
+        let mut superseded = Superseded::default();
+        superseded.add([RowsetId(1)]);
+        superseded.pin(at(90));
+        superseded.pin(at(20));
+        for minutes in [0, 30, 89] {
+            assert_eq!(superseded.due(at(minutes), MINUTE * 10), []);
+        }
+        assert_eq!(superseded.due(at(90), MINUTE * 10), [RowsetId(1)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `v` tablet (8) | [`VersionRecord`](crate::record::VersionRecord): its newest and its oldest version |
 //! | `r` tablet (8) rowset (8) | [`RowsetRecord`](crate::record::RowsetRecord): a pending, published or superseded rowset |
 //! | `d` tablet (8) rowset (8) segment (4) version (8) | delete vector from this version on, see [`DeleteVector`](crate::primary::DeleteVector) |
+//! | `o` tablet (8) | [`VolumeRecord`](crate::record::VolumeRecord): the tablet is on a volume, and all else here a copy |
 
 use tarn_proto::{RowsetId, TabletId, Version};
 
@@ -19,6 +20,8 @@ pub(crate) enum Key {
     Tablet(TabletId),
     /// Where a tablet stands.
     Version(TabletId),
+    /// That a tablet is on a storage volume.
+    Volume(TabletId),
     /// A rowset of a tablet.
     Rowset(TabletId, RowsetId),
     /// A segment's delete vector from a version on.
@@ -31,6 +34,7 @@ impl Key {
         match self {
             Self::Tablet(tablet) => joined(b't', &[tablet.get()]),
             Self::Version(tablet) => joined(b'v', &[tablet.get()]),
+            Self::Volume(tablet) => joined(b'o', &[tablet.get()]),
             Self::Rowset(tablet, rowset) => joined(b'r', &[tablet.get(), rowset.get()]),
             Self::DeleteVector(tablet, rowset, segment, version) => {
                 let mut key = joined(b'd', &[tablet.get(), rowset.get()]);
@@ -49,6 +53,7 @@ impl Key {
         match (bytes.first(), bytes.len()) {
             (Some(b't'), 9) => Ok(Self::Tablet(TabletId(number(1..9)))),
             (Some(b'v'), 9) => Ok(Self::Version(TabletId(number(1..9)))),
+            (Some(b'o'), 9) => Ok(Self::Volume(TabletId(number(1..9)))),
             (Some(b'r'), 17) => Ok(Self::Rowset(TabletId(number(1..9)), RowsetId(number(9..17)))),
             (Some(b'd'), 29) => {
                 // The lower half of these bytes.
@@ -82,6 +87,7 @@ mod tests {
         let frozen = [
             (Key::Tablet(TabletId(0x0102)), b"t\0\0\0\0\0\0\x01\x02".to_vec()),
             (Key::Version(TabletId(7)), b"v\0\0\0\0\0\0\0\x07".to_vec()),
+            (Key::Volume(TabletId(7)), b"o\0\0\0\0\0\0\0\x07".to_vec()),
             (Key::Rowset(TabletId(7), RowsetId(9)), b"r\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09".to_vec()),
             (
                 Key::DeleteVector(TabletId(7), RowsetId(u64::MAX), 0xffff_fff0, Version(2)),

@@ -6,7 +6,7 @@
 //! | `tarn_tablet_bytes_written_total` | counter | bytes of segment files | |
 //! | `tarn_tablet_segments_written_total` | counter | segments | |
 //! | `tarn_tablet_segment_write_seconds` | histogram | seconds to sort, compress and sync a segment | |
-//! | `tarn_tablet_rowsets_total` | counter | rowsets | `outcome`: `sealed`, `published`, `aborted` |
+//! | `tarn_tablet_rowsets_total` | counter | rowsets | `outcome`: `sealed`, `copied`, `published`, `aborted` |
 //! | `tarn_tablet_publish_seconds` | histogram | seconds | |
 //! | `tarn_tablet_bytes_read_total` | counter | bytes read from segment files | |
 //! | `tarn_tablet_checksum_failures_total` | counter | damaged blocks and sidecars met | |
@@ -22,13 +22,21 @@
 //! | `tarn_tablet_compaction_seconds` | histogram | seconds of a compaction | |
 //! | `tarn_tablet_superseded_rowsets_removed_total` | counter | compacted rowsets whose files went | |
 //! | `tarn_tablet_load_wait_seconds` | histogram | seconds that a load waited for a tablet of too many rowsets | |
+//! | `tarn_tablet_indexes_made_total` | counter | bitmap and bloom indexes made for segments that lacked them | |
+//! | `tarn_tablet_copied_bytes_total` | counter | bytes of files fetched from other replicas | |
+//! | `tarn_tablet_caught_up_total` | counter | what a replica fetched to be as the others | `by`: `rowset`, `clone`, `repair` |
+//! | `tarn_tablet_scrubbed_bytes_total` | counter | bytes of files compared with their checksums in the background | |
+//! | `tarn_tablet_damaged_rowsets_total` | counter | rowsets found to be damaged, by reads and by the scrubber | |
 //! | `tarn_tablet_read_only_tablets_total` | counter | tablets that stopped writing | |
+//! | `tarn_tablet_disk_level` | gauge | 0: there is room, 1: low, 2: full, loads are refused | |
+//! | `tarn_tablet_disk_refusals_total` | counter | loads, compactions and clones refused for want of space | |
 
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::compaction::Compacted;
+use crate::disk::DiskLevel;
 
 /// Registers descriptions with the process's recorder.
 pub(crate) fn describe() {
@@ -53,6 +61,7 @@ pub(crate) fn describe() {
         "Rowsets that the primary-key index had lost or not seen"
     );
     describe_counter!("tarn_tablet_primary_index_made_total", "Times the primary-key index was made anew");
+    describe_counter!("tarn_tablet_indexes_made_total", "Indexes made for segments that lacked them");
     describe_counter!("tarn_tablet_compactions_total", "Compactions by outcome");
     describe_counter!("tarn_tablet_compacted_rowsets_total", "Rowsets that compactions merged");
     describe_counter!("tarn_tablet_compaction_bytes_total", Unit::Bytes, "Bytes that compactions read and wrote");
@@ -63,7 +72,13 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Time that a load waited for the compaction of a tablet of too many rowsets"
     );
+    describe_counter!("tarn_tablet_copied_bytes_total", Unit::Bytes, "Files fetched from other replicas");
+    describe_counter!("tarn_tablet_caught_up_total", "What replicas fetched to be as the others");
+    describe_counter!("tarn_tablet_scrubbed_bytes_total", Unit::Bytes, "Files compared with their checksums");
+    describe_counter!("tarn_tablet_damaged_rowsets_total", "Rowsets found to be damaged");
     describe_counter!("tarn_tablet_read_only_tablets_total", "Tablets that stopped writing");
+    describe_gauge!("tarn_tablet_disk_level", "0: the disk has room, 1: it is low, 2: it is full and loads are refused");
+    describe_counter!("tarn_tablet_disk_refusals_total", "Loads, compactions and clones refused for want of space");
 }
 
 pub(crate) fn segment_written(rows: u64, bytes: u64, time: Duration) {
@@ -114,8 +129,32 @@ pub(crate) fn buffered(bytes: u64) {
     gauge!("tarn_tablet_buffered_bytes").set(bytes as f64);
 }
 
+pub(crate) fn copied(bytes: u64) {
+    counter!("tarn_tablet_copied_bytes_total").increment(bytes);
+}
+
+pub(crate) fn caught_up(by: &'static str) {
+    counter!("tarn_tablet_caught_up_total", "by" => by).increment(1);
+}
+
+pub(crate) fn scrubbed(bytes: u64) {
+    counter!("tarn_tablet_scrubbed_bytes_total").increment(bytes);
+}
+
+pub(crate) fn rowset_damaged() {
+    counter!("tarn_tablet_damaged_rowsets_total").increment(1);
+}
+
 pub(crate) fn read_only() {
     counter!("tarn_tablet_read_only_tablets_total").increment(1);
+}
+
+pub(crate) fn disk_level(level: DiskLevel) {
+    gauge!("tarn_tablet_disk_level").set(f64::from(level as u8));
+}
+
+pub(crate) fn disk_refused() {
+    counter!("tarn_tablet_disk_refusals_total").increment(1);
 }
 
 pub(crate) fn primary_keys_looked_up(keys: usize) {
@@ -136,4 +175,8 @@ pub(crate) fn primary_rowsets_entered_again(rowsets: usize) {
 
 pub(crate) fn primary_index_made() {
     counter!("tarn_tablet_primary_index_made_total").increment(1);
+}
+
+pub(crate) fn indexes_made(indexes: usize) {
+    counter!("tarn_tablet_indexes_made_total").increment(indexes as u64);
 }

@@ -214,16 +214,20 @@ impl OpenSegments {
         Self { capacity, files: Mutex::default() }
     }
 
+    /// The open file of a segment, if it is open.
+    pub(crate) fn known(&self, key: SegmentKey) -> Option<Arc<OpenSegment>> {
+        let mut files = self.files.lock();
+        files.clock += 1;
+        let now = files.clock;
+        let (used, open) = files.open.get_mut(&key)?;
+        *used = now;
+        Some(open.clone())
+    }
+
     /// The open file of a segment with this record. Blocks when it has to be opened.
     pub(crate) fn get(&self, dir: &DataDir, key: SegmentKey, record: &SegmentRecord) -> Result<Arc<OpenSegment>> {
-        {
-            let mut files = self.files.lock();
-            files.clock += 1;
-            let now = files.clock;
-            if let Some((used, open)) = files.open.get_mut(&key) {
-                *used = now;
-                return Ok(open.clone());
-            }
+        if let Some(open) = self.known(key) {
+            return Ok(open);
         }
         let opened = Arc::new(OpenSegment::open(dir, key, record)?);
         let mut files = self.files.lock();

@@ -19,6 +19,7 @@ use tarn_proto::{TableModel, TableSchema, TabletId, segment};
 use crate::checksum::ChecksumFile;
 use crate::codec::Codec;
 use crate::error::{Error, IoContext};
+use crate::index::IndexBuilders;
 use crate::layout::{DataDir, SegmentFiles};
 use crate::memtable::Memtable;
 use crate::primary::flush::{KeyFileBuilder, SortedKeys, resolve};
@@ -42,12 +43,22 @@ pub(crate) struct TemporarySegment {
 }
 
 impl TemporarySegment {
+    /// One whose files another replica sends.
+    pub(crate) const fn copied(key: SegmentKey, record: SegmentRecord, files: SegmentFiles) -> Self {
+        Self { key, record, files, kept: false }
+    }
+
+    /// The files, under the names that they have now.
+    pub(crate) const fn files(&self) -> &SegmentFiles {
+        &self.files
+    }
+
     /// Gives the files their names. They are durable under them once the directory is synced.
     pub(crate) fn keep(mut self, dir: &DataDir) -> Result<SegmentRecord> {
         let files = dir.segment(self.key);
-        self.files.rename(&files)?;
+        self.files.rename(&files, self.record.index_files().map(|(index, _)| index))?;
         self.kept = true;
-        Ok(self.record)
+        Ok(self.record.clone())
     }
 }
 
@@ -55,12 +66,13 @@ impl Drop for TemporarySegment {
     fn drop(&mut self) {
         if !self.kept {
             self.files.remove();
+            self.record.index_files().for_each(|(index, _)| drop(std::fs::remove_file(self.files.index(index))));
         }
     }
 }
 
-/// Sorts a memtable and writes it as a segment, in which a key stands once if the model says so. Blocks; does the
-/// processor's work of a load.
+/// Sorts a memtable and writes it as a segment, in which a key stands once if the model says so: with the row that arrived
+/// last, or with that which the `condition`, the position of a column, chooses. Blocks; does the processor's work of a load.
 pub(crate) fn write_segment(
     dir: &DataDir,
     codec: &Codec,
@@ -68,6 +80,7 @@ pub(crate) fn write_segment(
     key: SegmentKey,
     attempt: u64,
     rows: Memtable,
+    condition: Option<usize>,
 ) -> Result<TemporarySegment> {
     let tablet = key.tablet;
     let refused = move |source: ArrowError| Error::Rows { tablet, source };
@@ -77,16 +90,16 @@ pub(crate) fn write_segment(
     let columns = columns.into_iter().map(concatenated).collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
     dir.create_tablet(key.tablet)?;
     if shape.schema.model == TableModel::PrimaryKey {
-        let resolved = resolve(&shape.schema, columns).map_err(refused)?;
+        let resolved = resolve(&shape.schema, columns, condition).map_err(refused)?;
         let (columns, rows) = (resolved.columns, resolved.order.len());
-        let chunks = Chunks { schema: shape.stored.clone(), columns, order: Some(resolved.order), rows, next: 0 };
+        let chunks = Chunks::new(shape.stored.clone(), columns, Some(resolved.order), rows);
         let chunks = chunks.map(move |batch| batch.map_err(refused));
         return write_sorted(dir, codec, shape, key, attempt, KeySource::Known(resolved.keys), chunks);
     }
     let sort_key: Vec<ArrayRef> = shape.sort_columns.iter().map(|i| columns[*i].clone()).collect();
     let order = sort_order(&sort_key).map_err(refused)?;
     drop(sort_key);
-    let chunks = Chunks { schema: shape.stored.clone(), columns, order, rows: count, next: 0 };
+    let chunks = Chunks::new(shape.stored.clone(), columns, order, count);
     let chunks = chunks.map(move |batch| batch.map_err(refused));
     if shape.schema.model.merges_on_read() {
         write_sorted(dir, codec, shape, key, attempt, KeySource::None, Combined::new(shape, tablet, chunks)?)
@@ -118,13 +131,14 @@ pub(crate) fn write_sorted(
 ) -> Result<TemporarySegment> {
     let started = Instant::now();
     let files = dir.temporary(key, attempt);
-    let record = SegmentRecord { rows: 0, bytes: 0, checksum: 0 };
+    let record = SegmentRecord { rows: 0, bytes: 0, checksum: 0, indexes: Vec::new() };
     let mut segment = TemporarySegment { key, record, files, kept: false };
     let path = &segment.files.segment;
     let mut file = ChecksumFile::new(File::create(path).doing("create", path)?);
     let index = IndexBuilder::new(&shape.short_key);
     let builder = matches!(keys, KeySource::Rows).then(|| KeyFileBuilder::new(&shape.schema));
-    let seen = Arc::new(Mutex::new(Seen { index, keys: builder, failure: None }));
+    let indexes = IndexBuilders::new(&shape.schema);
+    let seen = Arc::new(Mutex::new(Seen { index, indexes: Some(indexes), keys: builder, failure: None }));
     let result = codec.write(&shape.stored, Watched { batches, seen: seen.clone() }, &mut file);
     let mut seen = seen.lock();
     if let Some(failure) = seen.failure.take() {
@@ -138,7 +152,12 @@ pub(crate) fn write_sorted(
     }
     let checksums = file.finish().doing("write", path)?;
 
-    segment.record = SegmentRecord { rows: seen.index.rows(), bytes: checksums.bytes, checksum: checksums.file };
+    let indexes = match seen.indexes.take().filter(|_| seen.index.rows() > 0) {
+        Some(indexes) => indexes.finish(key, &segment.files)?,
+        None => Vec::new(),
+    };
+    segment.record =
+        SegmentRecord { rows: seen.index.rows(), bytes: checksums.bytes, checksum: checksums.file, indexes };
     let sidecar = Sidecar { checksums, short_key_index: Bytes::from(seen.index.finish()) };
     write_synced(&segment.files.sidecar, &sidecar.encode())?;
     let keys = match keys {
@@ -153,7 +172,8 @@ pub(crate) fn write_sorted(
     Ok(segment)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a whole file, durably once its directory is synced.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     File::create(path)
         .and_then(|mut file| {
             file.write_all(bytes)?;
@@ -165,6 +185,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 /// What is learned of rows on their way into a segment.
 struct Seen {
     index: IndexBuilder,
+    indexes: Option<IndexBuilders>,
     /// If the rows have keys that are not known yet.
     keys: Option<KeyFileBuilder>,
     /// Why there are no more, which the format's own error does not tell.
@@ -185,6 +206,9 @@ impl<I: Iterator<Item = Result<RecordBatch>>> Iterator for Watched<I> {
             Ok(batch) => {
                 let mut seen = self.seen.lock();
                 seen.index.push(batch.columns(), batch.num_rows());
+                if let Some(indexes) = &mut seen.indexes {
+                    indexes.push(batch.columns());
+                }
                 if let Some(Err(refused)) = seen.keys.as_mut().map(|keys| keys.push(batch.columns())) {
                     return Some(Err(refused));
                 }
@@ -241,12 +265,24 @@ fn concatenated(arrays: Vec<ArrayRef>) -> std::result::Result<ArrayRef, ArrowErr
 }
 
 /// A segment's rows in order, in batches that are made when they are asked for.
-struct Chunks {
+pub(crate) struct Chunks {
     schema: arrow::datatypes::SchemaRef,
     columns: Vec<ArrayRef>,
     order: Option<Vec<u32>>,
     rows: usize,
     next: usize,
+}
+
+impl Chunks {
+    /// `rows` rows of these columns: those that `order` names, or all as they are.
+    pub(crate) const fn new(
+        schema: arrow::datatypes::SchemaRef,
+        columns: Vec<ArrayRef>,
+        order: Option<Vec<u32>>,
+        rows: usize,
+    ) -> Self {
+        Self { schema, columns, order, rows, next: 0 }
+    }
 }
 
 impl Iterator for Chunks {

@@ -7,14 +7,18 @@ use std::sync::atomic::AtomicBool;
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, RwLock};
 use tarn_proto::short_key::ShortKey;
-use tarn_proto::{RowsetId, TableSchema, TabletId, Version, segment, wire};
+use tarn_proto::storage::Unpublished;
+use tarn_proto::{RowsetId, TableSchema, TabletId, TxnId, Version, segment, wire};
 use tokio::sync::Notify;
 use tracing::error;
 
+use crate::compaction::request::Request;
+use crate::engine::commit::{resolved_of, rowset_of};
 use crate::garbage::Superseded;
 use crate::primary::DeleteVector;
+use crate::volume::Owned;
 use crate::record::{Lifetime, RowsetRecord, VersionRecord};
-use crate::{Error, Result, metrics};
+use crate::{Error, Result, index, metrics};
 
 /// What rows look like under one schema.
 pub(crate) struct Shape {
@@ -46,15 +50,24 @@ pub(crate) struct Tablet {
     /// Held by whoever changes the tablet's metadata, from reading it to having it durable. Several are locked in order
     /// of tablet ids.
     pub commit: Mutex<()>,
+    /// Held by whoever prepares a publish of the tablet, which takes long, before the commit lock. Several in order of
+    /// tablet ids.
+    pub preparing: Mutex<()>,
     pub state: RwLock<State>,
+    /// Its place in a storage volume, if it is on one.
+    pub owned: Option<Owned>,
     /// Whether a compaction runs: there is one at a time.
     pub compacting: AtomicBool,
     /// Told when the tablet has fewer rowsets or is gone.
     pub relieved: Notify,
     /// Rowsets that newer versions do without, until their files go.
     pub superseded: Mutex<Superseded>,
+    /// What somebody asked it to become, until it is.
+    pub requested: Mutex<Option<Request>>,
     /// Rowsets that a compaction could not read: left out until the node starts anew.
     pub unmergeable: Mutex<BTreeSet<RowsetId>>,
+    /// Rowsets with files that are not what was written, and what was found first, until they are repaired.
+    pub damaged: Mutex<BTreeMap<RowsetId, String>>,
 }
 
 /// What changes.
@@ -64,8 +77,8 @@ pub(crate) struct State {
     pub version: Version,
     /// The oldest version whose rowsets are all there.
     pub oldest: Version,
-    /// Compactions that were committed.
-    pub compactions: u64,
+    /// How often a clone of another replica has taken the place of its rowsets, since the node started.
+    pub clones: u64,
     /// Pending, published and superseded rowsets.
     pub rowsets: BTreeMap<RowsetId, Arc<RowsetRecord>>,
     /// The newest delete vector of each segment that has one.
@@ -84,7 +97,7 @@ impl State {
         Self {
             version: Version::FIRST,
             oldest: Version::FIRST,
-            compactions: 0,
+            clones: 0,
             rowsets: BTreeMap::new(),
             delete_vectors: BTreeMap::new(),
             dropped: false,
@@ -95,12 +108,23 @@ impl State {
 
     /// What the store keeps of it beside the rowsets.
     pub(crate) const fn versions(&self) -> VersionRecord {
-        VersionRecord { version: self.version, oldest: self.oldest, compactions: self.compactions }
+        VersionRecord { version: self.version, oldest: self.oldest }
+    }
+
+    /// What a transaction wrote, as it is now: the rowset that was loaded, or the one that it was published as.
+    pub(crate) fn rowset_of_txn(&self, txn: TxnId) -> Option<(RowsetId, Arc<RowsetRecord>)> {
+        let mut ids = [resolved_of(txn), rowset_of(txn)].into_iter();
+        ids.find_map(|id| Some((id, self.rowsets.get(&id)?.clone())))
     }
 
     fn check_kept(&self, tablet: TabletId, version: Version) -> Result<()> {
         let oldest = self.oldest;
         if version < oldest { Err(Error::Superseded { tablet, oldest, version }) } else { Ok(()) }
+    }
+
+    /// Whether the newest version lists a rowset.
+    pub(crate) fn lists(&self, rowset: RowsetId) -> bool {
+        self.rowsets.get(&rowset).is_some_and(|record| record.is_live())
     }
 
     /// The rowsets of the newest version, in merge order.
@@ -127,12 +151,27 @@ impl Tablet {
             id,
             shape: RwLock::new(Arc::new(Shape::new(schema))),
             commit: Mutex::new(()),
+            preparing: Mutex::new(()),
             superseded: Mutex::new(Superseded::of(&state)),
+            requested: Mutex::default(),
             unmergeable: Mutex::default(),
+            damaged: Mutex::default(),
             state: RwLock::new(state),
+            owned: None,
             compacting: AtomicBool::new(false),
             relieved: Notify::new(),
         }
+    }
+
+    /// The same tablet, on a storage volume.
+    pub(crate) fn on_volume(self, owned: Owned) -> Self {
+        Self { owned: Some(owned), ..self }
+    }
+
+    /// Why the tablet is not on this node any more.
+    pub(crate) fn gone(&self) -> Error {
+        let closed = self.owned.as_ref().and_then(|owned| owned.closed(self.id));
+        closed.unwrap_or(Error::UnknownTablet(self.id))
     }
 
     /// What its rows look like under the newest schema that it has seen. Loads write under the schema that they were
@@ -146,6 +185,15 @@ impl Tablet {
         self.shape.read().schema.version < schema.version
     }
 
+    /// Refuses a newer schema under which the rows that are here would have to be written anew.
+    pub(crate) fn check_form(&self, schema: &TableSchema) -> Result<()> {
+        if segment::same_form(&self.shape.read().schema, schema) {
+            return Ok(());
+        }
+        let what = format!("version {} of the schema has other keys, types or another order", schema.version);
+        Err(Error::Rows { tablet: self.id, source: arrow::error::ArrowError::SchemaError(what) })
+    }
+
     /// Takes a newer schema, which the metadata store has.
     pub(crate) fn adopt(&self, shape: Arc<Shape>) {
         *self.shape.write() = shape;
@@ -155,7 +203,7 @@ impl Tablet {
     pub(crate) fn check_writable(&self) -> Result<()> {
         let state = self.state.read();
         if state.dropped {
-            return Err(Error::UnknownTablet(self.id));
+            return Err(self.gone());
         }
         match &state.read_only {
             Some(reason) => Err(Error::ReadOnly { tablet: self.id, reason: reason.clone() }),
@@ -176,6 +224,28 @@ impl Tablet {
             metrics::read_only();
             state.read_only = Some(reason);
         }
+    }
+
+    /// Remembers that files of a rowset are not what was written, if `error` says so: the replica has to be repaired from
+    /// another one.
+    pub(crate) fn note_damage(&self, error: &Error) -> bool {
+        let Some(rowset) = error.damaged_rowset() else { return false };
+        let state = self.state.read();
+        // Whoever has read what is gone by now has not found damage.
+        if state.rowsets.contains_key(&rowset) {
+            self.damaged.lock().entry(rowset).or_insert_with(|| {
+                metrics::rowset_damaged();
+                tarn_proto::error::chain(error)
+            });
+        }
+        true
+    }
+
+    /// What is damaged of the newest version, for who would make it readable.
+    pub(crate) fn damage(&self) -> Option<Unpublished> {
+        let state = self.state.read();
+        let reason = self.damaged.lock().iter().find(|(rowset, _)| state.lists(**rowset))?.1.clone();
+        Some(Unpublished { tablet: self.id, damaged: true, reason })
     }
 
     /// The rowsets that make up `version`, in merge order: oldest first.
@@ -208,12 +278,16 @@ impl Tablet {
             }
         }
         wire::TabletReport {
+            epoch: self.owned.as_ref().map_or(0, |owned| owned.epoch),
+            volume_id: self.owned.as_ref().map_or(0, |owned| owned.volume.get()),
+            indexes_missing: index::segments_without(&self.shape().schema, &state),
             tablet_id: self.id.get(),
             version: state.version.get(),
             rows,
             bytes,
             rowsets,
             read_only_reason: state.read_only.clone().unwrap_or_default(),
+            damaged_rowsets: self.damaged.lock().keys().filter(|rowset| state.lists(**rowset)).count() as u64,
         }
     }
 }

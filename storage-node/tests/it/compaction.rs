@@ -1,5 +1,8 @@
 //! Many small loads, with the node's own compaction beside them.
 
+use std::collections::BTreeMap;
+
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::{TabletId, TxnId};
 
 use crate::contract::publish_of;
@@ -26,9 +29,9 @@ async fn loads_of_one_row(loads: u64) {
     store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
     for number in 0..loads {
         let txn = TxnId(number + 1);
-        let mut writer = store.write(txn, "only", &plain_table()).await.unwrap();
+        let mut writer = store.write(txn, "only", &LoadSpec::rows(plain_table())).await.unwrap();
         writer.write(tablet, batch(&plain_table(), number as i64, 1, &mut Random(number))).await.unwrap();
-        writer.finish().await.unwrap();
+        writer.finish(&BTreeMap::new()).await.unwrap();
         store.publish(txn, &[publish_of(tablet, number + 2, true)]).await.unwrap();
     }
     // Whatever is left to do is done soon, for nobody loads any more.

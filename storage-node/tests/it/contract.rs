@@ -1,6 +1,8 @@
 //! Transactions: publish, abort, attempts, drops. The same in process and over gRPC.
 
-use tarn_proto::storage::{PublishTablet, SegmentKey, TabletStore};
+use std::collections::BTreeMap;
+
+use tarn_proto::storage::{LoadSpec, PublishTablet, SegmentKey, TabletStore};
 use tarn_proto::{ErrorKind, RowsetId, TabletId, TxnId, Version};
 
 use crate::node::Node;
@@ -13,6 +15,13 @@ pub fn publish_of(tablet: TabletId, version: u64, has_rowset: bool) -> PublishTa
     PublishTablet { tablet, version: Version(version), has_rowset }
 }
 
+/// Why a tablet did not take a transaction.
+pub async fn unpublished(store: &dyn TabletStore, txn: u64, tablet: PublishTablet) -> Option<String> {
+    let told = store.publish(TxnId(txn), &[tablet]).await.unwrap();
+    assert!(told.iter().all(|told| told.tablet == tablet.tablet && !told.damaged), "{told:?}");
+    told.into_iter().next().map(|told| told.reason)
+}
+
 /// Writes rows numbered `numbers` and finishes.
 pub async fn write(
     store: &dyn TabletStore,
@@ -21,13 +30,13 @@ pub async fn write(
     tablets: &[TabletId],
     numbers: std::ops::Range<i64>,
 ) {
-    let mut writer = store.write(TxnId(txn), attempt, &plain_table()).await.unwrap();
+    let mut writer = store.write(TxnId(txn), attempt, &LoadSpec::rows(plain_table())).await.unwrap();
     let mut random = Random(txn);
     for tablet in tablets {
         let rows = batch(&plain_table(), numbers.start, (numbers.end - numbers.start) as usize, &mut random);
         writer.write(*tablet, rows).await.unwrap();
     }
-    assert_eq!(writer.finish().await.unwrap().len(), tablets.len());
+    assert_eq!(writer.finish(&BTreeMap::new()).await.unwrap().len(), tablets.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,9 +48,8 @@ async fn publishing_is_idempotent_and_refuses_gaps() {
         write(&*store, 50, "a", &[tablet], 0..10).await;
         write(&*store, 51, "a", &[tablet], 10..20).await;
 
-        let early = store.publish(TxnId(51), &[publish_of(tablet, 3, true)]).await.unwrap_err();
-        assert_eq!(early.kind, ErrorKind::Unavailable, "{early}");
-        assert!(early.message.contains("v3 is not next"), "{early}");
+        let early = unpublished(&*store, 51, publish_of(tablet, 3, true)).await.unwrap();
+        assert!(early.contains("v3 is not next"), "{early}");
         assert_eq!(manifest(&*store, tablet, 2).await.unwrap_err().kind, ErrorKind::Unavailable);
 
         for _ in 0..2 {
@@ -51,8 +59,8 @@ async fn publishing_is_idempotent_and_refuses_gaps() {
         }
         let taken = store.publish(TxnId(53), &[publish_of(tablet, 4, true)]).await.unwrap_err();
         assert_eq!(taken.kind, ErrorKind::Internal, "{taken}");
-        let missing = store.publish(TxnId(53), &[publish_of(tablet, 5, true)]).await.unwrap_err();
-        assert_eq!(missing.kind, ErrorKind::NotFound, "{missing}");
+        let missing = unpublished(&*store, 53, publish_of(tablet, 5, true)).await.unwrap();
+        assert!(missing.contains("no rowset of transaction txn53"), "{missing}");
 
         assert_eq!(arrivals(&*store, &plain_table(), tablet, 1).await, Vec::<i64>::new());
         assert_eq!(arrivals(&*store, &plain_table(), tablet, 2).await, (0..10).collect::<Vec<_>>());
@@ -64,7 +72,7 @@ async fn publishing_is_idempotent_and_refuses_gaps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_is_published_in_all_its_tablets_or_none() {
+async fn tablets_that_cannot_take_a_transaction_are_told_and_the_others_take_it() {
     let node = Node::start().await;
     for (way, store) in node.stores() {
         let base = 100 * way.len() as u64;
@@ -72,10 +80,12 @@ async fn a_transaction_is_published_in_all_its_tablets_or_none() {
         store.create_tablets(&plain_table(), &tablets).await.unwrap();
         write(&*store, base, "a", &tablets[..2], 0..5).await;
         let all = [publish_of(tablets[0], 2, true), publish_of(tablets[1], 2, true), publish_of(tablets[2], 2, true)];
-        assert_eq!(store.publish(TxnId(base), &all).await.unwrap_err().kind, ErrorKind::NotFound);
-        assert_eq!(manifest(&*store, tablets[0], 2).await.unwrap_err().kind, ErrorKind::Unavailable);
+        let told = store.publish(TxnId(base), &all).await.unwrap();
+        assert_eq!(told.iter().map(|t| (t.tablet, t.damaged)).collect::<Vec<_>>(), [(tablets[2], false)], "{told:?}");
+        assert_eq!(manifest(&*store, tablets[0], 2).await.unwrap().version, 2);
+        assert_eq!(manifest(&*store, tablets[2], 2).await.unwrap_err().kind, ErrorKind::Unavailable);
         let written = [all[0], all[1], publish_of(tablets[2], 2, false)];
-        store.publish(TxnId(base), &written).await.unwrap();
+        assert!(store.publish(TxnId(base), &written).await.unwrap().is_empty());
         for tablet in tablets {
             assert_eq!(manifest(&*store, tablet, 2).await.unwrap().version, 2);
         }
@@ -97,8 +107,8 @@ async fn abort_forgets_rows_and_files_and_never_what_is_published() {
             store.abort(TxnId(txn)).await.unwrap();
         }
         assert_eq!(files(), 2);
-        let gone = store.publish(TxnId(61), &[publish_of(tablet, 3, true)]).await.unwrap_err();
-        assert_eq!(gone.kind, ErrorKind::NotFound, "{gone}");
+        let gone = unpublished(&*store, 61, publish_of(tablet, 3, true)).await.unwrap();
+        assert!(gone.contains("no rowset"), "{gone}");
         assert_eq!(arrivals(&*store, &plain_table(), tablet, 2).await, (0..10).collect::<Vec<_>>());
     }
 }
@@ -125,7 +135,7 @@ async fn abort_stops_who_still_writes() {
     for (way, store) in node.stores() {
         let tablet = TabletId(way.len() as u64);
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
-        let mut writer = store.write(TxnId(62), "a", &plain_table()).await.unwrap();
+        let mut writer = store.write(TxnId(62), "a", &LoadSpec::rows(plain_table())).await.unwrap();
         writer.write(tablet, batch(&plain_table(), 0, 5, &mut Random(1))).await.unwrap();
         // An abort that overtakes the rows on their way would find nothing to stop.
         let beats = node.registry.beats.lock().len();
@@ -134,10 +144,10 @@ async fn abort_stops_who_still_writes() {
         })
         .await;
         store.abort(TxnId(62)).await.unwrap();
-        let refused = writer.finish().await.unwrap_err();
+        let refused = writer.finish(&BTreeMap::new()).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Cancelled, "{way}: {refused}");
-        let gone = store.publish(TxnId(62), &[publish_of(tablet, 2, true)]).await.unwrap_err();
-        assert_eq!(gone.kind, ErrorKind::NotFound, "{gone}");
+        let gone = unpublished(&*store, 62, publish_of(tablet, 2, true)).await.unwrap();
+        assert!(gone.contains("no rowset"), "{gone}");
     }
 }
 
@@ -148,15 +158,15 @@ async fn a_second_attempt_replaces_the_first() {
         store.create_tablets(&plain_table(), &tablets).await.unwrap();
         write(&*store, 70, "first", &tablets, 0..10).await;
         write(&*store, 70, "second", &tablets[..1], 100..105).await;
-        let lost = store.publish(TxnId(70), &[publish_of(tablets[1], 2, true)]).await.unwrap_err();
-        assert_eq!(lost.kind, ErrorKind::NotFound, "{lost}");
+        let lost = unpublished(&*store, 70, publish_of(tablets[1], 2, true)).await.unwrap();
+        assert!(lost.contains("no rowset"), "{lost}");
         store.publish(TxnId(70), &[publish_of(tablets[0], 2, true), publish_of(tablets[1], 2, false)]).await.unwrap();
         assert_eq!(arrivals(&*store, &plain_table(), tablets[0], 2).await, (100..105).collect::<Vec<_>>());
         assert_eq!(arrivals(&*store, &plain_table(), tablets[1], 2).await, Vec::<i64>::new());
 
-        let mut again = store.write(TxnId(70), "third", &plain_table()).await.unwrap();
+        let mut again = store.write(TxnId(70), "third", &LoadSpec::rows(plain_table())).await.unwrap();
         again.write(tablets[0], batch(&plain_table(), 0, 5, &mut Random(1))).await.unwrap();
-        let published = again.finish().await.unwrap_err();
+        let published = again.finish(&BTreeMap::new()).await.unwrap_err();
         assert_eq!(published.kind, ErrorKind::AlreadyExists, "{published}");
     }
 }
@@ -169,8 +179,8 @@ async fn dropped_tablets_and_their_files_are_gone() {
         write(&*store, 80, "a", &[TABLET], 0..10).await;
         store.drop_tablets(&[TABLET, TabletId(8), TabletId(9)]).await.unwrap();
         assert_eq!(manifest(&*store, TABLET, 1).await.unwrap_err().kind, ErrorKind::NotFound);
-        let publish = store.publish(TxnId(80), &[publish_of(TABLET, 2, true)]).await.unwrap_err();
-        assert_eq!(publish.kind, ErrorKind::NotFound);
+        let publish = unpublished(&*store, 80, publish_of(TABLET, 2, true)).await.unwrap();
+        assert!(publish.contains("t7 is not on this node"), "{publish}");
         assert!(store.tablets().await.unwrap().is_empty());
         crate::writers::wait_until(|| async { !node.tablet_folder(TABLET.get()).exists() }).await;
     }
@@ -183,20 +193,20 @@ async fn wrong_requests_are_refused_with_a_reason() {
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
         write(&*store, 90, "a", &[tablet], 0..10).await;
 
-        let mut writer = store.write(TxnId(91), "a", &plain_table()).await.unwrap();
+        let mut writer = store.write(TxnId(91), "a", &LoadSpec::rows(plain_table())).await.unwrap();
         let rows = batch(&plain_table(), 0, 5, &mut Random(1)).project(&[0, 1]).unwrap();
         let refused = match writer.write(tablet, rows).await {
             Err(error) => error,
-            Ok(()) => writer.finish().await.unwrap_err(),
+            Ok(()) => writer.finish(&BTreeMap::new()).await.unwrap_err(),
         };
         assert_eq!(refused.kind, ErrorKind::Invalid, "{refused}");
         assert!(refused.message.contains("3 columns"), "{refused}");
 
-        let mut writer = store.write(TxnId(92), "a", &plain_table()).await.unwrap();
+        let mut writer = store.write(TxnId(92), "a", &LoadSpec::rows(plain_table())).await.unwrap();
         let rows = batch(&plain_table(), 0, 5, &mut Random(1));
         let refused = match writer.write(TabletId(999), rows).await {
             Err(error) => error,
-            Ok(()) => writer.finish().await.unwrap_err(),
+            Ok(()) => writer.finish(&BTreeMap::new()).await.unwrap_err(),
         };
         assert_eq!(refused.kind, ErrorKind::NotFound, "{refused}");
 

@@ -9,6 +9,7 @@ mod coordinator;
 mod membership;
 mod node;
 mod read_back;
+mod replicas;
 mod round_trip;
 mod rows;
 mod writers;

@@ -1,5 +1,6 @@
 //! What is written comes back, sorted, whichever way it went in and out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunConfig, TestCaseError, TestRunner};
-use tarn_proto::storage::{PublishTablet, TabletStore};
+use tarn_proto::storage::{LoadSpec, PublishTablet, TabletStore};
 use tarn_proto::{TableSchema, TabletId, TxnId, Version};
 
 use crate::node::Node;
@@ -18,11 +19,11 @@ use crate::rows::{Random, arrow_schema, batch, table};
 async fn load(store: &dyn TabletStore, schema: &TableSchema, id: u64, batches: &[RecordBatch]) -> TabletId {
     let (tablet, txn) = (TabletId(id), TxnId(id));
     store.create_tablets(schema, &[tablet]).await.unwrap();
-    let mut writer = store.write(txn, "only", schema).await.unwrap();
+    let mut writer = store.write(txn, "only", &LoadSpec::rows(schema.clone())).await.unwrap();
     for rows in batches {
         writer.write(tablet, rows.clone()).await.unwrap();
     }
-    let summaries = writer.finish().await.unwrap();
+    let summaries = writer.finish(&BTreeMap::new()).await.unwrap();
     assert_eq!(summaries.len(), 1);
     assert_eq!(summaries[0].rows, batches.iter().map(|b| b.num_rows() as u64).sum::<u64>());
     store.publish(txn, &[PublishTablet { tablet, version: Version(2), has_rowset: true }]).await.unwrap();

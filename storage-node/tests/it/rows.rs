@@ -171,7 +171,14 @@ pub fn table() -> impl Strategy<Value = TableSchema> {
                 initial: None,
             })
             .collect();
-        TableSchema { model: TableModel::Duplicate, keys: Vec::new(), version: SchemaVersion(1), columns, sort_key }
+        TableSchema {
+            model: TableModel::Duplicate,
+            keys: Vec::new(),
+            version: SchemaVersion(1),
+            columns,
+            sort_key,
+            indexes: Vec::new(),
+        }
     })
 }
 
@@ -207,5 +214,6 @@ pub fn plain_table() -> TableSchema {
             column(3, "arrival", DataType::BigInt, false),
         ],
         sort_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
     }
 }

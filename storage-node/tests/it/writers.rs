@@ -1,11 +1,13 @@
 //! Writers that go away in the middle.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::{ErrorKind, TabletId, TxnId};
 
-use crate::contract::publish_of;
+use crate::contract::{publish_of, unpublished};
 use crate::node::Node;
 use crate::read_back::arrivals;
 use crate::rows::{Random, batch, plain_table};
@@ -27,7 +29,7 @@ async fn rows_of_a_dropped_writer_never_become_a_rowset() {
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
         for txn in 0..20 {
             let txn = 1000 * tablet.get() + txn;
-            let mut writer = store.write(TxnId(txn), "dropped", &plain_table()).await.unwrap();
+            let mut writer = store.write(TxnId(txn), "dropped", &LoadSpec::rows(plain_table())).await.unwrap();
             for first in 0..txn as i64 % 5 {
                 writer.write(tablet, batch(&plain_table(), first, 5, &mut Random(txn))).await.unwrap();
             }
@@ -38,7 +40,7 @@ async fn rows_of_a_dropped_writer_never_become_a_rowset() {
             .await;
         for txn in 0..20 {
             let txn = TxnId(1000 * tablet.get() + txn);
-            assert!(store.publish(txn, &[publish_of(tablet, 2, true)]).await.is_err(), "{way}: {txn}");
+            assert!(unpublished(&*store, txn.get(), publish_of(tablet, 2, true)).await.is_some(), "{way}: {txn}");
         }
     }
 }
@@ -49,15 +51,15 @@ async fn an_attempt_after_a_dropped_one_is_the_one_that_counts() {
         let tablet = TabletId(way.len() as u64);
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
         for txn in 1..20 {
-            let mut writer = store.write(TxnId(txn), "dropped", &plain_table()).await.unwrap();
+            let mut writer = store.write(TxnId(txn), "dropped", &LoadSpec::rows(plain_table())).await.unwrap();
             writer.write(tablet, batch(&plain_table(), -1, 1, &mut Random(txn))).await.unwrap();
             drop(writer);
             // The start of the dropped attempt may overtake the next one, which then ends and is repeated.
             let rows = batch(&plain_table(), txn as i64, 1, &mut Random(txn));
             loop {
-                let mut writer = store.write(TxnId(txn), "whole", &plain_table()).await.unwrap();
+                let mut writer = store.write(TxnId(txn), "whole", &LoadSpec::rows(plain_table())).await.unwrap();
                 let written = match writer.write(tablet, rows.clone()).await {
-                    Ok(()) => writer.finish().await.map(drop),
+                    Ok(()) => writer.finish(&BTreeMap::new()).await.map(drop),
                     Err(error) => Err(error),
                 };
                 match written {

@@ -24,7 +24,7 @@ pub(crate) const FAN_IN: usize = 4;
 /// The most rowsets of one merge.
 pub(crate) const MAX_INPUTS: usize = 64;
 /// The most sorted runs of one merge, a load's segments being one each: bounds its memory and open files.
-const MAX_RUNS: usize = 128;
+pub(crate) const MAX_RUNS: usize = 128;
 /// Smaller rowsets count as one page: a file costs more than its bytes.
 const PAGE_BYTES: u64 = 4096;
 /// A rowset is not written anew to get rid of fewer bytes.

@@ -1,23 +1,27 @@
 //! The rows of local segments, in their order, read through the verified path and laid out as the newest schema says.
 
+pub(crate) mod columns;
+
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
 use tarn_proto::storage::SegmentKey;
-use tarn_proto::{SchemaVersion, segment};
+use tarn_proto::{Column, SchemaVersion, TableSchema, segment};
 use vortex::VortexSessionDefault;
 use vortex::array::VortexSessionExecute;
 use vortex::array::buffer::BufferHandle;
 use vortex::arrow::ArrowSessionExt;
 use vortex::buffer::ByteBuffer;
-use vortex::dtype::DType;
+use vortex::dtype::{DType, Nullability};
 use vortex::error::{VortexError, VortexResult, vortex_err};
+use vortex::expr::{get_item, pack, root};
 use vortex::file::{DeserializeStep, Footer, SegmentSpec, VortexFile};
 use vortex::io::runtime::BlockingRuntime;
 use vortex::io::runtime::current::CurrentThreadRuntime;
@@ -38,18 +42,47 @@ use crate::{Error, Result};
 const FOOTER_BYTES: u64 = 64 << 10;
 
 /// A segment to be read.
+#[derive(Clone)]
 pub(super) struct Segment {
     pub key: SegmentKey,
     pub record: SegmentRecord,
     /// The schema that it was written with.
     pub schema_version: SchemaVersion,
-    /// Rows to leave out.
-    pub deleted: Option<RoaringTreemap>,
+    /// The rows to read.
+    pub rows: Range<u64>,
+    /// Those of them to leave out.
+    pub deleted: Option<Arc<RoaringTreemap>>,
+}
+
+/// How rows are laid out that are read: as the newest schema says, all columns or some.
+pub(super) struct Layout {
+    version: SchemaVersion,
+    columns: Vec<Column>,
+    /// The arrow schema of these columns in segments.
+    pub stored: SchemaRef,
+}
+
+impl Layout {
+    /// All columns.
+    pub(super) fn of(shape: &Shape) -> Self {
+        let TableSchema { version, columns, .. } = shape.schema.clone();
+        Self { version, columns, stored: shape.stored.clone() }
+    }
+
+    /// The columns at these positions, in their order.
+    pub(super) fn of_columns(shape: &Shape, positions: &[usize]) -> Self {
+        let fields: Vec<_> = positions.iter().map(|i| shape.stored.fields()[*i].clone()).collect();
+        Self {
+            version: shape.schema.version,
+            columns: positions.iter().map(|i| shape.schema.columns[*i].clone()).collect(),
+            stored: Arc::new(Schema::new(fields)),
+        }
+    }
 }
 
 /// Decodes segments, on the threads that call it.
 #[derive(Clone)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     runtime: CurrentThreadRuntime,
     session: VortexSession,
     /// The most rows of a batch.
@@ -60,14 +93,14 @@ type Split = BoxFuture<'static, VortexResult<Option<RecordBatch>>>;
 
 /// Segments that follow each other, read one at a time.
 pub(super) struct Input {
-    pub reader: Reader,
-    pub shape: Arc<Shape>,
-    pub segments: VecDeque<Segment>,
-    pub current: Option<Current>,
+    reader: Reader,
+    layout: Arc<Layout>,
+    segments: VecDeque<Segment>,
+    current: Option<Current>,
 }
 
 /// The segment that is being read.
-pub(super) struct Current {
+struct Current {
     key: SegmentKey,
     splits: std::vec::IntoIter<Split>,
     /// Whether the rows have to be laid out anew.
@@ -80,18 +113,18 @@ type Failure = Arc<Mutex<Option<Error>>>;
 
 impl Reader {
     /// A reader of batches of at most `rows` rows.
-    pub(super) fn new(rows: u64) -> Self {
+    pub(crate) fn new(rows: u64) -> Self {
         let runtime = CurrentThreadRuntime::new();
         let session = VortexSession::default().with_handle(runtime.handle());
         Self { runtime, session, rows }
     }
 
-    fn open(&self, engine: &Engine, shape: &Shape, segment: Segment) -> Result<Current> {
-        let open = engine.open.get(&engine.dir, segment.key, &segment.record)?;
+    fn open(&self, engine: &Engine, layout: &Layout, segment: Segment) -> Result<Current> {
+        let open = engine.open_segment(segment.key, &segment.record)?;
         let failure = Failure::default();
-        let older = segment.schema_version != shape.schema.version;
+        let older = segment.schema_version != layout.version;
         let key = segment.key;
-        match self.splits(open, shape, segment, older, &failure) {
+        match self.splits(open, layout, segment, older, &failure) {
             Ok(splits) => Ok(Current { key, splits: splits.into_iter(), older, failure }),
             Err(error) => Err(failed(key, error, &failure)),
         }
@@ -100,7 +133,7 @@ impl Reader {
     fn splits(
         &self,
         open: Arc<OpenSegment>,
-        shape: &Shape,
+        layout: &Layout,
         segment: Segment,
         older: bool,
         failure: &Failure,
@@ -109,12 +142,21 @@ impl Reader {
         let footer = self.footer(&source, segment.record.bytes)?;
         let source = Pieces { specs: footer.segment_map().clone(), ..source };
         let file = VortexFile::new(footer, Arc::new(source), self.session.clone());
-        let schema = if older { self.own_schema(file.dtype(), &shape.stored)? } else { shape.stored.clone() };
+        let schema = if older { self.own_schema(file.dtype(), &layout.stored)? } else { layout.stored.clone() };
+        let fields =
+            schema.fields().iter().map(|field| (field.name().clone(), get_item(field.name().as_str(), root())));
+        let projection = pack(fields, Nullability::NonNullable).bind(file.dtype())?.optimize_recursive()?;
         let target = Field::new_struct("", schema.fields().clone(), false);
         let session = self.session.clone();
+        let selection = match segment.deleted {
+            Some(deleted) => Selection::ExcludeRoaring(Arc::unwrap_or_clone(deleted)),
+            None => Selection::All,
+        };
         file.scan()?
+            .with_projection(projection)
             .with_split_by(SplitBy::LayoutSubSplitting { max_rows: self.rows })
-            .with_selection(segment.deleted.map_or(Selection::All, Selection::ExcludeRoaring))
+            .with_row_range(segment.rows)
+            .with_selection(selection)
             .map(move |chunk| {
                 let mut ctx = session.create_execution_ctx();
                 let rows = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
@@ -137,8 +179,8 @@ impl Reader {
         }
     }
 
-    /// The arrow schema of a file that was written with an older schema: present columns as they are stored now, if their
-    /// type is the same.
+    /// The arrow schema of what is read of a file that was written with an older schema: the wanted columns that it has, as
+    /// they are stored now if their type is the same. One other if it has none: rows are counted by it.
     fn own_schema(&self, dtype: &DType, stored: &SchemaRef) -> VortexResult<SchemaRef> {
         let arrow = self.session.arrow();
         let mut fields = Vec::new();
@@ -153,17 +195,27 @@ impl Reader {
                 None => field.clone(),
             });
         }
+        let is_wanted = |field: &FieldRef| stored.field_with_name(field.name()).is_ok();
+        match fields.iter().any(is_wanted) {
+            true => fields.retain(is_wanted),
+            false => fields.truncate(1),
+        }
         Ok(Arc::new(Schema::new(fields)))
     }
 }
 
 impl Input {
+    /// Segments that follow each other, each of which is read by `reader`.
+    pub(super) fn new(reader: &Reader, layout: &Arc<Layout>, segments: VecDeque<Segment>) -> Self {
+        Self { reader: reader.clone(), layout: layout.clone(), segments, current: None }
+    }
+
     /// The next rows; none at the end. Blocks.
     pub(super) fn next(&mut self, engine: &Engine) -> Result<Option<RecordBatch>> {
         loop {
             if self.current.is_none() {
                 let Some(segment) = self.segments.pop_front() else { return Ok(None) };
-                self.current = Some(self.reader.open(engine, &self.shape, segment)?);
+                self.current = Some(self.reader.open(engine, &self.layout, segment)?);
             }
             let Some(current) = &mut self.current else { continue };
             let Some(split) = current.splits.next() else {
@@ -176,7 +228,7 @@ impl Input {
                 return Ok(Some(batch));
             }
             let tablet = current.key.tablet;
-            let upgraded = segment::upgrade(&self.shape.schema.columns, &self.shape.stored, &batch);
+            let upgraded = segment::upgrade(&self.layout.columns, &self.layout.stored, &batch);
             return upgraded.map(Some).map_err(|source| Error::Rows { tablet, source });
         }
     }
@@ -201,7 +253,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn read(&self, range: std::ops::Range<u64>) -> VortexResult<ByteBuffer> {
+    fn read(&self, range: Range<u64>) -> VortexResult<ByteBuffer> {
         let read = self
             .open
             .read(std::slice::from_ref(&range))

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use tarn_proto::SchemaVersion;
 use tarn_proto::storage::SegmentKey;
 
-use super::read::{Input, Reader, Segment};
+use super::read::{Input, Layout, Reader, Segment};
 use crate::Result;
 use crate::engine::Engine;
 use crate::record::SegmentRecord;
@@ -26,8 +26,9 @@ impl SegmentRows {
         record: &SegmentRecord,
         schema_version: SchemaVersion,
     ) -> Self {
-        let segment = Segment { key, record: *record, schema_version, deleted: None };
-        Self(Input { reader: Reader::new(ROWS), shape: shape.clone(), segments: [segment].into(), current: None })
+        let segment = Segment { key, record: record.clone(), schema_version, rows: 0..record.rows, deleted: None };
+        let layout = Arc::new(Layout::of(shape));
+        Self(Input::new(&Reader::new(ROWS), &layout, [segment].into()))
     }
 
     /// The next rows; none at the end. Blocks.

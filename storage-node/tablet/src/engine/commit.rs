@@ -1,31 +1,37 @@
-//! From rows in temporary segments to a version: seal, publish, abort. Each changes memory after the disk, under the
+//! From rows in temporary segments to pending rowsets, and their end: seal, abort. Each changes memory after the disk, under the
 //! commit locks of its tablets, which are taken in order of their ids.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
-use tarn_proto::storage::{PublishTablet, SegmentKey};
-use tarn_proto::{RowsetId, TableModel, TableSchema, TabletId, TxnId, Version, wire};
+use tarn_proto::storage::SegmentKey;
+use tarn_proto::{RowsetId, SchemaVersion, TabletId, TxnId, wire};
 
 use super::Engine;
 use crate::layout::sync_dir;
 use crate::load::Attempt;
 use crate::meta::Changes;
-use crate::record::{Lifetime, RowsetRecord, RowsetState, TabletRecord, VersionRecord};
+use crate::record::{Change, RowsetRecord, RowsetState, TabletRecord};
 use crate::segment::TemporarySegment;
-use crate::tablet::{Shape, State, Tablet};
-use crate::{Error, Result, metrics};
+use crate::tablet::{Shape, Tablet};
+use crate::{Error, Result, index, metrics};
 
 /// The rowset that a load writes.
 pub(crate) const fn rowset_of(txn: TxnId) -> RowsetId {
     RowsetId(txn.get())
 }
 
-/// The rowset that a tablet's compaction writes, counted from 1. Transactions never have these ids, and no rowset of the
-/// tablet ever had it: readers cache segments by it.
-pub(crate) const fn rowset_of_compaction(number: u64) -> RowsetId {
-    RowsetId(COMPACTION | number)
+/// A rowset that a compaction is to write. Transactions never have these ids, and no rowset of the tablet ever had it, on
+/// any of its replicas: readers cache segments by it, and replicas that have the same fetch none.
+pub(crate) fn new_compaction() -> RowsetId {
+    // Each half of a random UUID has some bits that are always the same, at different places.
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    RowsetId(COMPACTION | (high.rotate_left(32) ^ low))
+}
+
+/// The rowset that a load of some columns is published as: it has whole rows.
+pub(crate) const fn resolved_of(txn: TxnId) -> RowsetId {
+    RowsetId(RESOLVED | txn.get())
 }
 
 /// Whether a compaction wrote the rowset.
@@ -35,16 +41,33 @@ pub(crate) const fn is_compaction(rowset: RowsetId) -> bool {
 
 const COMPACTION: u64 = 1 << 63;
 
-/// A tablet's finished segments of one load, in order of their numbers.
-pub(crate) type Finished = BTreeMap<TabletId, (Arc<Tablet>, Vec<TemporarySegment>)>;
+/// A rowset with all rows of a tablet that another schema's were converted to. Like a compaction's it is no load's and no
+/// other tablet's or replica's, but its segments are sorted one by one, as a load's are.
+pub(crate) fn new_conversion() -> RowsetId {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    RowsetId((high.rotate_left(32) ^ low) & (CONVERSION - 1) | CONVERSION)
+}
+
+/// Whether a load wrote the rowset: it has this id on all replicas.
+pub(crate) const fn is_load(rowset: RowsetId) -> bool {
+    rowset.get() & (COMPACTION | CONVERSION) == 0
+}
+
+const CONVERSION: u64 = 1 << 62;
+/// Transactions' numbers do not come so far.
+const RESOLVED: u64 = 1 << 61;
+
+/// A tablet's finished segments of one load, in order of their numbers, and the schema that they are written with.
+pub(crate) type Finished = BTreeMap<TabletId, (Arc<Tablet>, SchemaVersion, Vec<TemporarySegment>)>;
 
 impl Engine {
-    /// Makes a load's segments, whose rows look like `shape`, pending rowsets, durably. Tablets take its schema if it is
-    /// newer than theirs. Blocks.
+    /// Makes a load's segments, whose rows look like `shape`, pending rowsets that do `change` when they are published,
+    /// durably. Tablets take its schema if it is newer than theirs. Blocks.
     pub(crate) fn seal(
         &self,
         attempt: &Arc<Attempt>,
         shape: &Arc<Shape>,
+        change: Option<&Change>,
         finished: Finished,
     ) -> Result<Vec<wire::RowsetSummary>> {
         // Held to the end: who replaces or aborts the attempt waits, and then finds the rowsets.
@@ -52,16 +75,17 @@ impl Engine {
         if !*open {
             return Err(attempt.replaced());
         }
-        let tablets: Vec<Arc<Tablet>> = finished.values().map(|(tablet, _)| tablet.clone()).collect();
+        let tablets: Vec<Arc<Tablet>> = finished.values().map(|(tablet, ..)| tablet.clone()).collect();
         let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
         let rowset = rowset_of(attempt.txn);
         for tablet in &tablets {
             tablet.check_writable()?;
-            if tablet.state.read().rowsets.contains_key(&rowset) {
+            if tablet.state.read().rowset_of_txn(attempt.txn).is_some() {
                 return Err(Error::Published { tablet: tablet.id, txn: attempt.txn });
             }
         }
-        let records = self.name_files(attempt.txn, &shape.schema, finished)?;
+        let records = self.name_files(attempt.txn, change, finished)?;
+        self.store_pending(attempt.txn, &records)?;
         let mut changes = Changes::default();
         for (tablet, record) in &records {
             changes.put_rowset(tablet.id, rowset, record);
@@ -69,7 +93,7 @@ impl Engine {
                 changes.put_tablet(tablet.id, &TabletRecord { schema: shape.schema.clone() });
             }
         }
-        if let Err(error) = self.meta.write(changes) {
+        if let Err(error) = self.write(changes) {
             tablets.iter().for_each(|t| t.note(&error));
             return Err(error);
         }
@@ -80,6 +104,7 @@ impl Engine {
                 rowset_id: rowset.get(),
                 rows: record.rows(),
                 bytes: record.bytes(),
+                holders: Vec::new(),
             });
             if tablet.is_behind(&shape.schema) {
                 tablet.adopt(shape.clone());
@@ -97,17 +122,19 @@ impl Engine {
     fn name_files(
         &self,
         txn: TxnId,
-        schema: &TableSchema,
+        change: Option<&Change>,
         finished: Finished,
     ) -> Result<Vec<(Arc<Tablet>, RowsetRecord)>> {
         let mut records = Vec::with_capacity(finished.len());
-        for (id, (tablet, segments)) in finished {
+        for (id, (tablet, schema_version, segments)) in finished {
             let named = segments.into_iter().map(|s| s.keep(&self.dir)).collect::<Result<Vec<_>>>();
+            // What has no rows has made no directory.
+            let named = named.and_then(|segments| self.dir.create_tablet(id).map(|_| segments));
             let named = named.and_then(|segments| sync_dir(&self.dir.tablet(id)).map(|()| segments));
             match named {
                 Ok(segments) => {
-                    let schema_version = schema.version;
-                    records.push((tablet, RowsetRecord { txn, state: RowsetState::Pending, schema_version, segments }));
+                    let (state, change) = (RowsetState::Pending, change.cloned());
+                    records.push((tablet, RowsetRecord { txn, state, schema_version, segments, change }));
                 }
                 Err(error) => {
                     // What has a name already is an orphan, which goes at the next start.
@@ -119,65 +146,9 @@ impl Engine {
         Ok(records)
     }
 
-    /// Makes a transaction part of the tablets' next version, all or none, durably. Idempotent. Blocks.
-    pub fn publish(&self, txn: TxnId, requests: &[PublishTablet]) -> Result<()> {
-        let started = Instant::now();
-        let requests: BTreeMap<TabletId, &PublishTablet> = requests.iter().map(|r| (r.tablet, r)).collect();
-        let tablets = requests.keys().map(|id| self.tablet(*id)).collect::<Result<Vec<_>>>()?;
-        let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
-        let rowset = rowset_of(txn);
-        let mut changes = Changes::default();
-        let mut published = Vec::with_capacity(tablets.len());
-        for (tablet, request) in tablets.iter().zip(requests.values()) {
-            let Some(record) = next(tablet, txn, request)? else { continue };
-            let mut marks = None;
-            if let Some(record) = &record {
-                changes.put_rowset(tablet.id, rowset, record);
-                if tablet.shape().schema.model == TableModel::PrimaryKey {
-                    let planned = self.plan_publish(tablet, rowset, record, request.version)?;
-                    planned.put(tablet.id, &mut changes);
-                    marks = Some(planned);
-                }
-            }
-            let versions = VersionRecord { version: request.version, ..tablet.state.read().versions() };
-            changes.put_version(tablet.id, versions);
-            published.push((tablet, request.version, record, marks));
-        }
-        if let Err(error) = self.meta.write(changes) {
-            tablets.iter().for_each(|t| t.note(&error));
-            return Err(error);
-        }
-        let mut pending = self.pending.lock();
-        let mut rowsets = 0;
-        let mut keyed = Vec::new();
-        for (tablet, version, record, marks) in published {
-            let mut state = tablet.state.write();
-            state.version = version;
-            if let Some(record) = record {
-                state.rowsets.insert(rowset, Arc::new(record));
-                rowsets += 1;
-                self.note_changed(tablet.id);
-            }
-            if let Some(marks) = marks {
-                marks.enter(&mut state);
-                keyed.push(tablet);
-            }
-            if let Some(waiting) = pending.get_mut(&txn) {
-                waiting.remove(&tablet.id);
-            }
-        }
-        if pending.get(&txn).is_some_and(|waiting| waiting.is_empty()) {
-            pending.remove(&txn);
-        }
-        drop(pending);
-        keyed.into_iter().for_each(|tablet| self.apply_keys(tablet, rowset));
-        metrics::rowsets("published", rowsets);
-        metrics::published(started.elapsed());
-        Ok(())
-    }
-
     /// Forgets what a transaction wrote and did not publish, and stops who still writes it. Idempotent. Blocks.
     pub fn abort(&self, txn: TxnId) -> Result<()> {
+        self.incoming.abort(txn);
         self.replace_attempt(txn, None)
     }
 
@@ -237,7 +208,7 @@ impl Engine {
             let record = tablet.state.read().rowsets.get(&rowset).cloned();
             if let Some(record) = record.filter(|r| r.is_pending()) {
                 changes.delete_rowset(tablet.id, rowset);
-                forgotten.push((tablet, record.segments.len() as u32));
+                forgotten.push((tablet, record));
             }
         }
         self.meta.write(changes)?;
@@ -245,8 +216,9 @@ impl Engine {
             tablet.state.write().rowsets.remove(&rowset);
         }
         self.pending.lock().remove(&txn);
-        for (tablet, segments) in &forgotten {
-            self.remove_files(tablet.id, rowset, *segments);
+        for (tablet, record) in &forgotten {
+            self.remove_pending(tablet, txn, record, true);
+            self.remove_files(tablet.id, rowset, record.segments.len() as u32);
         }
         metrics::rowsets("aborted", forgotten.len());
         Ok(())
@@ -257,41 +229,8 @@ impl Engine {
         for segment in 0..segments {
             self.dir.segment(SegmentKey { tablet, rowset, segment }).remove();
         }
+        index::remove_files(&self.dir, tablet, rowset);
         // Afterwards: who has the record still cannot open them anew.
         self.open.retain(|key| key.tablet != tablet || key.rowset != rowset);
     }
-}
-
-/// What publishing `request` changes: nothing if it is published already, else the rowset's new record if it has one.
-fn next(tablet: &Tablet, txn: TxnId, request: &PublishTablet) -> Result<Option<Option<RowsetRecord>>> {
-    let state = tablet.state.read();
-    if state.dropped {
-        return Err(Error::UnknownTablet(tablet.id));
-    }
-    let record = state.rowsets.get(&rowset_of(txn));
-    if state.version >= request.version {
-        let there = record.and_then(|r| r.published()).is_some_and(|lifetime| lifetime.version == request.version);
-        return if there == request.has_rowset || is_compacted(&state, request.version) {
-            Ok(None)
-        } else {
-            Err(Error::VersionTaken { tablet: tablet.id, version: request.version, txn })
-        };
-    }
-    if state.version.next() != request.version {
-        return Err(Error::NotNext { tablet: tablet.id, current: state.version, version: request.version });
-    }
-    match (request.has_rowset, record) {
-        (false, _) => Ok(Some(None)),
-        (true, Some(record)) if record.is_pending() => {
-            let state = RowsetState::Published(Lifetime::loaded(request.version));
-            Ok(Some(Some(RowsetRecord { state, ..record.as_ref().clone() })))
-        }
-        (true, _) => Err(Error::MissingRowset { tablet: tablet.id, txn }),
-    }
-}
-
-/// Whether what a published version brought, if anything, is in a compaction's rowset by now: the next live one then
-/// holds all from some version before it up to its own.
-fn is_compacted(state: &State, version: Version) -> bool {
-    state.live().into_iter().find(|(_, newest, _)| *newest >= version).is_some_and(|(id, ..)| is_compaction(id))
 }

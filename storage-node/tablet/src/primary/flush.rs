@@ -1,7 +1,10 @@
 //! From the rows of one load, in order of arrival, to the rows of a segment and the entries of its key file: the last
 //! operation on a key wins.
 
-use arrow::array::{ArrayRef, AsArray};
+use std::cmp::Ordering;
+
+use arrow::array::{ArrayRef, AsArray, make_comparator};
+use arrow::compute::SortOptions;
 use arrow::datatypes::Int8Type;
 use arrow::error::ArrowError;
 use tarn_proto::TableSchema;
@@ -34,18 +37,33 @@ impl SortedKeys {
     }
 }
 
-/// Resolves the rows of a memtable: `columns` are the table's, as segments hold them, then [`OP`].
-pub(crate) fn resolve(schema: &TableSchema, mut columns: Vec<ArrayRef>) -> Result<Resolved, ArrowError> {
+impl From<Encoder> for SortedKeys {
+    fn from(encoder: Encoder) -> Self {
+        Self(encoder)
+    }
+}
+
+/// Resolves the rows of a memtable: `columns` are the table's, as segments hold them, then [`OP`]. With a `condition`, the
+/// position of a column, a row takes the place of one before it only if its value there is not less; no row deletes then.
+pub(crate) fn resolve(
+    schema: &TableSchema,
+    mut columns: Vec<ArrayRef>,
+    condition: Option<usize>,
+) -> Result<Resolved, ArrowError> {
     let operations = columns.pop().ok_or_else(|| ArrowError::SchemaError(format!("the rows lack {OP}")))?;
     let operations = operations.as_primitive::<Int8Type>().values();
     let keys = encode(schema, &columns)?;
     let sorted = key_order(&keys);
-    // In order of the keys, the last row of each.
-    let last = sorted.iter().enumerate().filter(|(i, row)| {
-        let next = sorted.get(i + 1);
-        next.is_none_or(|next| keys.get(*next as usize) != keys.get(**row as usize))
-    });
-    let winners: Vec<u32> = last.map(|(_, row)| *row).collect();
+    let same_key = sorted.chunk_by(|a, b| keys.get(*a as usize) == keys.get(*b as usize));
+    // In order of the keys, the last row of each, or the one that the condition chooses.
+    let winners: Vec<u32> = match condition.and_then(|position| columns.get(position)) {
+        None => same_key.filter_map(|rows| rows.last().copied()).collect(),
+        Some(condition) => {
+            let compare = condition_order(condition, condition)?;
+            let newer = |a: u32, b: u32| if compare(b as usize, a as usize) == Ordering::Less { a } else { b };
+            same_key.filter_map(|rows| rows.iter().copied().reduce(newer)).collect()
+        }
+    };
     let order = if schema.sort_key == schema.keys {
         winners.iter().copied().filter(|row| operations[*row as usize] == OP_UPSERT).collect()
     } else {
@@ -68,6 +86,14 @@ pub(crate) fn resolve(schema: &TableSchema, mut columns: Vec<ArrayRef>) -> Resul
         encoder.push(keys.get(row as usize), position[row as usize]);
     }
     Ok(Resolved { columns, order, keys: SortedKeys(encoder) })
+}
+
+/// Compares values of a load's condition column, NULL being less than any other.
+pub(crate) fn condition_order(
+    left: &ArrayRef,
+    right: &ArrayRef,
+) -> Result<impl Fn(usize, usize) -> Ordering + use<>, ArrowError> {
+    make_comparator(left.as_ref(), right.as_ref(), SortOptions { descending: false, nulls_first: true })
 }
 
 /// The keys' numbers in order of the keys, equal ones in order of their numbers.
@@ -144,6 +170,7 @@ mod tests {
             columns: vec![column(1, DataType::String), column(2, DataType::Int), column(3, DataType::Int)],
             keys: vec![ColumnId(1), ColumnId(2)],
             sort_key: sort_key.iter().map(|id| ColumnId(*id)).collect(),
+            indexes: Vec::new(),
         }
     }
 
@@ -162,7 +189,7 @@ mod tests {
             ];
             let model: BTreeMap<_, _> =
                 rows.iter().zip(0u32..).map(|((a, b, _, deleted), i)| ((a, *b), (!deleted).then_some(i))).collect();
-            let resolved = resolve(&schema, columns.clone()).unwrap();
+            let resolved = resolve(&schema, columns.clone(), None).unwrap();
             let mut expected: Vec<u32> = model.values().flatten().copied().collect();
             expected.sort_unstable();
             let mut got = resolved.order.clone();
@@ -192,6 +219,29 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, model.len());
+        }
+
+        #[test]
+        fn under_a_condition_the_newest_row_of_a_key_wins_and_of_equal_ones_the_last(
+            rows in prop::collection::vec((0i32..3, prop::option::of(0i32..4)), 1..40),
+        ) {
+            let mut schema = schema(&[2]);
+            schema.keys = vec![ColumnId(2)];
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringViewArray::from_iter_values(rows.iter().map(|_| "x"))),
+                Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.0))),
+                Arc::new(Int32Array::from_iter(rows.iter().map(|r| r.1))),
+                Arc::new(Int8Array::from_iter_values(rows.iter().map(|_| OP_UPSERT))),
+            ];
+            let mut model: BTreeMap<i32, u32> = BTreeMap::new();
+            for (number, row) in (0u32..).zip(&rows) {
+                let winner = model.entry(row.0).or_insert(number);
+                if row.1 >= rows[*winner as usize].1 {
+                    *winner = number;
+                }
+            }
+            let resolved = resolve(&schema, columns, Some(2)).unwrap();
+            prop_assert_eq!(resolved.order, model.into_values().collect::<Vec<_>>());
         }
     }
 }

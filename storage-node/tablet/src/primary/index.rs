@@ -11,6 +11,8 @@
 //! that is gone, which whoever reads it must check. Writes are not logged: what a crash takes, it takes from the end, the
 //! marker with it.
 
+mod bulk;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,6 +100,8 @@ pub(crate) struct Memory {
 /// An open store.
 pub(crate) struct Store {
     db: DB,
+    /// Of its table files.
+    options: Options,
     cache: Cache,
     unlogged: WriteOptions,
 }
@@ -160,7 +164,9 @@ impl Store {
         } else if db.get(FORMAT_KEY).map_err(failed)?.as_deref() != Some(FORMAT) {
             return Ok(None);
         }
-        Ok(Some(Self { db, cache, unlogged }))
+        let store = Self { db, options, cache, unlogged };
+        store.remove_bulk_files()?;
+        Ok(Some(store))
     }
 
     fn failed(&self, action: &'static str, source: rocksdb::Error) -> Error {
@@ -284,6 +290,11 @@ impl IndexChanges<'_> {
         }
         let batch = std::mem::take(&mut self.batch);
         self.store.db.write_opt(batch, &self.store.unlogged).map_err(|e| self.store.failed("write", e))
+    }
+
+    /// Writes what is left. Blocks.
+    pub(crate) fn write(self) -> Result<()> {
+        self.store.db.write_opt(self.batch, &self.store.unlogged).map_err(|e| self.store.failed("write", e))
     }
 
     /// Writes what is left, with the rowsets that are all in the index then. Blocks.

@@ -73,14 +73,14 @@ impl<R: Read> KeyMerge<R> {
     }
 
     /// Replaces `keys` by the next ones, in order, at most `limit`. `last` gets the row of each, [`DELETED`] in place of
-    /// it if that is what became of the key; `lost` is told of rows whose key a later segment of the rowset has. Returns
-    /// false at the end.
+    /// it if that is what became of the key; `lost` is told of rows whose key a later segment of the rowset has, with the
+    /// number of the key in `keys`. Returns false at the end.
     pub(crate) fn next(
         &mut self,
         limit: usize,
         keys: &mut Keys,
         last: &mut Vec<Place>,
-        mut lost: impl FnMut(Place),
+        mut lost: impl FnMut(usize, Place),
     ) -> Result<bool, Fault> {
         keys.clear();
         last.clear();
@@ -99,7 +99,7 @@ impl<R: Read> KeyMerge<R> {
                 if let Some(before) = winner.replace(place)
                     && before.row != DELETED
                 {
-                    lost(before);
+                    lost(keys.len() - 1, before);
                 }
                 if !input.advance().map_err(|what| Fault { segment: number as u32, what })? {
                     self.heap.swap_remove(0);
@@ -173,7 +173,7 @@ mod tests {
             let readers = files.iter().map(|(bytes, rows)| Reader::new(&bytes[..], *rows, 1).unwrap());
             let mut merge = KeyMerge::new(readers).unwrap();
             let (mut keys, mut last, mut lost, mut got) = (Keys::new(), Vec::new(), Vec::new(), BTreeMap::new());
-            while merge.next(limit, &mut keys, &mut last, |place| lost.push((place.segment, place.row))).unwrap() {
+            while merge.next(limit, &mut keys, &mut last, |_, place| lost.push((place.segment, place.row))).unwrap() {
                 prop_assert!(keys.len() <= limit && keys.len() == last.len());
                 for (i, place) in last.iter().enumerate() {
                     prop_assert!(got.keys().next_back().is_none_or(|before: &Vec<u8>| before[..] < *keys.get(i)));

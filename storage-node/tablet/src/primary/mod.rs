@@ -5,8 +5,9 @@
 //!  flush    `flush`: the last operation on a key wins ──► segment, and its `key_file`: sorted keys (`key`) and rows
 //!  publish  key files of the rowset (`merge`) ──► `index`: where each key was ──► `delete_vector`s of those segments
 //!           one synced batch of metadata: version, rowset, delete vectors        ──► then the index
-//!  compact  rows of the inputs that died since they were read ──► their keys ──► delete vectors of the output
-//!           one synced batch                                    ──► the output's live keys into the index
+//!           an update's rowset is completed before, from the rows that it replaces (`resolve`, `locate`)
+//!  compact  rows of the inputs that died since they were read ──► row map (`moved`) ──► delete vectors of the output
+//!           one synced batch ──► lookups translated by the row map ──► the output's keys into the index, in pieces
 //! ```
 //!
 //! What is true stands in the metadata store: rowsets and delete vectors. The index is a cache of it, changed afterwards
@@ -15,23 +16,30 @@
 //! that leads to a row which is dead or gone means that the key has no row: whatever a crash leaves behind, lookups are
 //! right.
 
+mod convert;
 pub(crate) mod delete_vector;
 pub(crate) mod flush;
 pub(crate) mod index;
 pub(crate) mod key;
 pub(crate) mod key_file;
+mod locate;
 pub(crate) mod merge;
+pub(crate) mod moved;
 mod publish;
+pub(crate) mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
-use tarn_proto::{RowsetId, TabletId};
+use roaring::RoaringBitmap;
+use tarn_proto::{RowsetId, TabletId, Version};
 use tracing::warn;
 
 pub(crate) use delete_vector::DeleteVector;
 use index::{Memory, Store};
+use moved::Moved;
 
 use crate::meta::Changes;
 use crate::tablet::State;
@@ -45,12 +53,29 @@ pub(crate) struct Primary {
     store: RwLock<Option<Store>>,
     /// The rowsets of a tablet that the store is complete for. Changes under the tablet's commit lock or with the store.
     complete: Mutex<HashMap<TabletId, BTreeSet<RowsetId>>>,
+    /// Tablets whose last compaction's output is not in the store yet. Changes under the tablet's commit lock.
+    moved: Mutex<HashMap<TabletId, Arc<Moved>>>,
+    /// The rowset whose keys are in the store before it is published, if that is so. Changes under the tablet's commit
+    /// lock.
+    entered: Mutex<HashMap<TabletId, RowsetId>>,
+    /// Told between two steps of what others may interrupt.
+    #[cfg(test)]
+    pub between: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl Primary {
     /// An index in this directory, which need not exist.
     pub(crate) fn new(path: PathBuf, memory: Memory) -> Self {
-        Self { path, memory, store: RwLock::new(None), complete: Mutex::default() }
+        Self {
+            path,
+            memory,
+            store: RwLock::new(None),
+            complete: Mutex::default(),
+            moved: Mutex::default(),
+            entered: Mutex::default(),
+            #[cfg(test)]
+            between: Mutex::default(),
+        }
     }
 
     /// The store. Opens it if need be, without tablets that are not `known`. Blocks.
@@ -76,6 +101,7 @@ impl Primary {
         warn!(path = %self.path.display(), reason, "the primary-key index is damaged and is built anew");
         let mut store = self.store.write();
         self.complete.lock().clear();
+        self.entered.lock().clear();
         // One store at a time may be open in the directory.
         drop(store.take());
         *store = Some(Store::recreate(&self.path, self.memory)?);
@@ -94,9 +120,17 @@ impl Primary {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn between_steps(&self) {
+        let told = self.between.lock().clone();
+        told.into_iter().for_each(|told| told());
+    }
+
     /// Forgets a tablet that is dropped. What cannot be forgotten now is when the store is next opened. Blocks.
     pub(crate) fn forget(&self, tablet: TabletId) {
         self.complete.lock().remove(&tablet);
+        self.moved.lock().remove(&tablet);
+        self.entered.lock().remove(&tablet);
         if let Some(store) = &*self.store.read()
             && let Err(error) = store.clear(tablet)
         {
@@ -110,6 +144,19 @@ impl Primary {
 pub(crate) struct Marks(BTreeMap<(RowsetId, u32), DeleteVector>);
 
 impl Marks {
+    /// The delete vectors at version `at` that mark these rows beside those that are marked now.
+    pub(crate) fn of(state: &State, rows: impl IntoIterator<Item = ((RowsetId, u32), RoaringBitmap)>, at: Version) -> Self {
+        let mut marks = Self::default();
+        for (place, new) in rows {
+            let before = state.delete_vectors.get(&place);
+            let all = before.map(DeleteVector::bitmap).unwrap_or_default() | new;
+            if all.len() > before.map_or(0, |vector| vector.rows) {
+                marks.0.insert(place, DeleteVector::new(at, &all));
+            }
+        }
+        marks
+    }
+
     /// Rows that they mark and the state does not.
     fn added(&self, state: &State) -> u64 {
         let before = |place| state.delete_vectors.get(place).map_or(0, |vector| vector.rows);

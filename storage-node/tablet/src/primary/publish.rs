@@ -29,10 +29,13 @@ const STEP_KEYS: usize = 1 << 16;
 /// Bytes of a key file that are read at a time.
 const READ_BYTES: usize = 128 << 10;
 
+/// Keys that are worth files of their own when a tablet gets its first rows.
+const BULK_ROWS: u64 = 1 << 17;
+
 /// Rows to be marked, by rowset and segment.
 type Rows = HashMap<(RowsetId, u32), Vec<u32>>;
 
-type KeyFile = Reader<BufReader<File>>;
+pub(super) type KeyFile = Reader<BufReader<File>>;
 
 impl Engine {
     /// The delete vectors that publishing `rowset` as version `at` makes: of rows whose keys it has or deletes, and of rows
@@ -46,7 +49,11 @@ impl Engine {
     ) -> Result<Marks> {
         let state = tablet.state.read().clone();
         let live = Live::of(&state);
+        let is_first = record.rows() >= BULK_ROWS && !has_rows(&state);
         let rows = self.with_index(tablet, &state, |store| {
+            if is_first {
+                return self.enter_first(store, tablet, rowset, record);
+            }
             let (mut rows, mut lost) = (Rows::new(), Vec::new());
             self.walk(
                 store,
@@ -68,55 +75,35 @@ impl Engine {
             }
             Ok(rows)
         })?;
-        let marks = marks(&state, rows, at);
+        let rows = rows.into_iter().map(|(place, mut rows)| {
+            rows.sort_unstable();
+            rows.dedup();
+            (place, RoaringBitmap::from_sorted_iter(rows).expect("sorted, each once"))
+        });
+        let marks = Marks::of(&state, rows, at);
         metrics::primary_rows_replaced(marks.added(&state));
         Ok(marks)
     }
 
-    /// The delete vectors of a compaction's output that is to be listed from version `at` on: of rows that were replaced or
-    /// deleted since the inputs were read, at version `read`. Blocks.
-    pub(crate) fn plan_output(
-        &self,
-        tablet: &Tablet,
-        inputs: &[(RowsetId, Version, Arc<RowsetRecord>)],
-        read: Version,
-        output: RowsetId,
-        record: &RowsetRecord,
-        at: Version,
-    ) -> Result<Marks> {
-        let state = tablet.state.read().clone();
-        let mut died: Vec<Vec<u8>> = Vec::new();
-        for (rowset, _, record) in inputs {
-            for (key, segment) in segments(tablet, *rowset, record) {
-                let Some(now) = state.delete_vectors.get(&(*rowset, key.segment)) else { continue };
-                if now.since <= read {
-                    continue;
-                }
-                let before = self.meta.delete_vector(tablet.id, *rowset, key.segment, read)?;
-                let new = now.bitmap() - before.as_ref().map(DeleteVector::bitmap).unwrap_or_default();
-                self.each_key(tablet, key, segment, record.schema_version, |key, row| {
-                    if new.contains(row) {
-                        died.push(key.to_vec());
-                    }
-                    Ok(())
-                })?;
+    /// Enters the keys of a rowset that is to be published in a tablet without rows: nothing has to be looked up. Until it is
+    /// published, entries that lead to it count for nothing. Returns rows of its own whose keys its later segments have or
+    /// delete. Blocks.
+    fn enter_first(&self, store: &Store, tablet: &Tablet, rowset: RowsetId, record: &RowsetRecord) -> Result<Rows> {
+        let fault =
+            |fault: Fault| damaged_keys(SegmentKey { tablet: tablet.id, rowset, segment: fault.segment }, fault.what);
+        let files = segments(tablet, rowset, record).map(|(key, segment)| self.open_keys(key, segment));
+        let mut merge = KeyMerge::new(files.collect::<Result<Vec<_>>>()?).map_err(fault)?;
+        let (mut keys, mut last, mut rows) = (Keys::new(), Vec::new(), Rows::new());
+        let mut lost = |_, place: Place| rows.entry((rowset, place.segment)).or_default().push(place.row);
+        let mut bulk = store.bulk(tablet.id);
+        while merge.next(STEP_KEYS, &mut keys, &mut last, &mut lost).map_err(fault)? {
+            for (i, place) in last.iter().enumerate().filter(|(_, place)| place.row != DELETED) {
+                bulk.put(keys.get(i), Location { rowset, segment: place.segment, row: place.row })?;
             }
         }
-        died.sort_unstable();
-        died.dedup();
-        let mut rows = Rows::new();
-        if !died.is_empty() {
-            for (key, segment) in segments(tablet, output, record) {
-                let of_segment = rows.entry((output, key.segment)).or_default();
-                self.each_key(tablet, key, segment, record.schema_version, |key, row| {
-                    if died.binary_search_by(|died| died.as_slice().cmp(key)).is_ok() {
-                        of_segment.push(row);
-                    }
-                    Ok(())
-                })?;
-            }
-        }
-        Ok(marks(&state, rows, at))
+        bulk.finish()?;
+        self.primary.entered.lock().insert(tablet.id, rowset);
+        Ok(rows)
     }
 
     /// Enters a rowset that was just published, and is in the tablet's state, into the index. If that fails, the next
@@ -129,6 +116,7 @@ impl Engine {
         let (Some(store), Some(complete)) = (&*store, complete) else { return };
         let state = tablet.state.read().clone();
         let live: BTreeSet<RowsetId> = state.live().into_iter().map(|(id, ..)| id).collect();
+        let live = self.entered(tablet, live, &complete);
         if live.iter().any(|id| *id != rowset && !complete.contains(id)) {
             return;
         }
@@ -165,7 +153,8 @@ impl Engine {
             state.delete_vectors.retain(|(rowset, _), _| rowsets.contains(rowset));
             (state.oldest, rowsets)
         };
-        if let Err(error) = self.meta.drop_delete_vectors(tablet.id, oldest, |rowset| rowsets.contains(&rowset)) {
+        let old = self.meta.old_delete_vectors(tablet.id, oldest, |rowset| rowsets.contains(&rowset));
+        if let Err(error) = old.and_then(|changes| self.write(changes)) {
             warn!(tablet = %tablet.id, reason = tarn_proto::error::chain(&error), "cannot forget old delete vectors");
         }
     }
@@ -179,7 +168,8 @@ impl Engine {
         live: &BTreeSet<RowsetId>,
     ) -> Result<()> {
         let mut changes = store.changes(tablet.id);
-        if let Some(record) = state.rowsets.get(&rowset).filter(|record| record.is_live()) {
+        let is_entered = self.primary.entered.lock().remove(&tablet.id) == Some(rowset);
+        if let Some(record) = state.rowsets.get(&rowset).filter(|record| record.is_live() && !is_entered) {
             // A key may be deleted by one segment and inserted by another: the row that lives is put last.
             for (place, segment) in segments(tablet, rowset, record) {
                 if self.open_keys(place, segment)?.deletes() {
@@ -195,7 +185,12 @@ impl Engine {
     }
 
     /// Does `work` with an index that is complete for the tablet. Blocks.
-    fn with_index<T>(&self, tablet: &Tablet, state: &State, work: impl Fn(&Store) -> Result<T>) -> Result<T> {
+    pub(super) fn with_index<T>(
+        &self,
+        tablet: &Tablet,
+        state: &State,
+        work: impl Fn(&Store) -> Result<T>,
+    ) -> Result<T> {
         self.primary.with(
             |id| self.tablet(id).is_ok(),
             |store| {
@@ -220,7 +215,8 @@ impl Engine {
                 }
             },
         };
-        let missing: Vec<_> = live.into_iter().filter(|(id, ..)| !complete.contains(id)).collect();
+        let ids = self.entered(tablet, ids, &complete);
+        let missing: Vec<_> = live.into_iter().filter(|(id, ..)| ids.contains(id) && !complete.contains(id)).collect();
         if !missing.is_empty() {
             let mut changes = store.changes(tablet.id);
             for (rowset, _, record) in &missing {
@@ -233,6 +229,21 @@ impl Engine {
         }
         self.primary.complete.lock().insert(tablet.id, ids);
         Ok(())
+    }
+
+    /// The rowsets that the index is to be complete for when it is for `live`: where a compaction's output is found by where
+    /// its rows were, its inputs in place of it. If the index, which is complete for `complete`, lacks these, where the rows
+    /// were is of no use and is forgotten.
+    fn entered(&self, tablet: &Tablet, live: BTreeSet<RowsetId>, complete: &BTreeSet<RowsetId>) -> BTreeSet<RowsetId> {
+        let mut all = self.primary.moved.lock();
+        match all.get(&tablet.id) {
+            None => live,
+            Some(moved) if live.contains(&moved.output()) && moved.is_covered_by(complete) => moved.entered(live),
+            Some(_) => {
+                all.remove(&tablet.id);
+                live
+            }
+        }
     }
 
     /// Lets the keys of a segment's live rows lead to them.
@@ -286,7 +297,7 @@ impl Engine {
     }
 
     /// Goes through the entries of a key file.
-    fn each_entry(
+    pub(super) fn each_entry(
         &self,
         place: SegmentKey,
         segment: &SegmentRecord,
@@ -318,8 +329,9 @@ impl Engine {
         let files = segments(tablet, rowset, record).map(|(key, segment)| self.open_keys(key, segment));
         let mut merge = KeyMerge::new(files.collect::<Result<Vec<_>>>()?).map_err(fault)?;
         let (mut keys, mut last, mut found) = (Keys::new(), Vec::new(), Vec::new());
-        while merge.next(STEP_KEYS, &mut keys, &mut last, &mut lost).map_err(fault)? {
+        while merge.next(STEP_KEYS, &mut keys, &mut last, |_, place| lost(place)).map_err(fault)? {
             store.lookup(tablet.id, &keys, &mut found)?;
+            self.translate(tablet, &mut found)?;
             for (place, location) in last.iter().zip(&found) {
                 each(*place, *location)?;
             }
@@ -327,7 +339,8 @@ impl Engine {
         Ok(())
     }
 
-    fn open_keys(&self, key: SegmentKey, segment: &SegmentRecord) -> Result<KeyFile> {
+    pub(super) fn open_keys(&self, key: SegmentKey, segment: &SegmentRecord) -> Result<KeyFile> {
+        self.fetch_keys(key, segment)?;
         let file = File::open(self.dir.segment(key).keys)
             .map_err(|error| unreadable(key, key_file_name(key.rowset, key.segment), error))?;
         let source = BufReader::with_capacity(READ_BYTES, file);
@@ -335,7 +348,7 @@ impl Engine {
     }
 }
 
-fn segments<'a>(
+pub(super) fn segments<'a>(
     tablet: &Tablet,
     rowset: RowsetId,
     record: &'a RowsetRecord,
@@ -344,20 +357,20 @@ fn segments<'a>(
     (0..).zip(&record.segments).map(move |(segment, record)| (SegmentKey { tablet, rowset, segment }, record))
 }
 
-fn damaged_keys(key: SegmentKey, what: String) -> Error {
+pub(super) fn damaged_keys(key: SegmentKey, what: String) -> Error {
     damaged(key, key_file_name(key.rowset, key.segment), what)
 }
 
 /// The rowsets of a tablet's newest version.
-struct Live(HashMap<RowsetId, Arc<RowsetRecord>>);
+pub(super) struct Live(HashMap<RowsetId, Arc<RowsetRecord>>);
 
 impl Live {
-    fn of(state: &State) -> Self {
+    pub(super) fn of(state: &State) -> Self {
         Self(state.live().into_iter().map(|(id, _, record)| (id, record)).collect())
     }
 
     /// Whether an entry of the index leads to a row of a rowset that is listed. One that leads beyond a segment is damage.
-    fn has(&self, store: &Store, location: Location) -> Result<bool> {
+    pub(super) fn has(&self, store: &Store, location: Location) -> Result<bool> {
         let Some(record) = self.0.get(&location.rowset) else { return Ok(false) };
         match record.segments.get(location.segment as usize) {
             Some(segment) if u64::from(location.row) < segment.rows => Ok(true),
@@ -366,18 +379,10 @@ impl Live {
     }
 }
 
-/// The delete vectors at version `at` that mark `rows` beside those that are marked now.
-fn marks(state: &State, rows: Rows, at: Version) -> Marks {
-    let mut marks = Marks::default();
-    for (place, mut rows) in rows {
-        rows.sort_unstable();
-        rows.dedup();
-        let new = RoaringBitmap::from_sorted_iter(rows).expect("sorted, each once");
-        let before = state.delete_vectors.get(&place);
-        let all = before.map(DeleteVector::bitmap).unwrap_or_default() | new;
-        if all.len() > before.map_or(0, |vector| vector.rows) {
-            marks.0.insert(place, DeleteVector::new(at, &all));
-        }
-    }
-    marks
+/// Whether any row of a tablet lives.
+fn has_rows(state: &State) -> bool {
+    state.live().iter().any(|(rowset, _, record)| {
+        let vectors = state.delete_vectors.range((*rowset, 0)..=(*rowset, u32::MAX));
+        record.rows() > vectors.map(|(_, vector)| vector.rows).sum()
+    })
 }

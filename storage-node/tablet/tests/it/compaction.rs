@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use tarn_proto::storage::CompactionScope;
 use tarn_proto::{ErrorKind, TableModel};
 use tarn_tablet::{Engine, Error, Options, Stop};
 
@@ -22,6 +23,8 @@ enum Operation {
     Nothing,
     Compact,
     CompactAll,
+    /// Somebody asks for a compaction, of all rowsets or of the newer ones.
+    Request(CompactionScope),
     Reopen,
     /// Superseded rowsets go once this and another of it have passed.
     Wait,
@@ -38,6 +41,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Nothing),
         5 => Just(Operation::Compact),
         1 => Just(Operation::CompactAll),
+        1 => prop::sample::select(vec![CompactionScope::All, CompactionScope::Recent]).prop_map(Operation::Request),
         1 => Just(Operation::Reopen),
         2 => Just(Operation::Wait),
     ]
@@ -50,7 +54,7 @@ fn expected(model: TableModel, loads: &BTreeMap<u64, Vec<Row>>, version: u64) ->
 }
 
 /// Rows in merge order to the answer, sorted.
-fn combined(model: TableModel, rows: impl Iterator<Item = Row>) -> Vec<Row> {
+pub fn combined(model: TableModel, rows: impl Iterator<Item = Row>) -> Vec<Row> {
     if model == TableModel::Duplicate {
         let mut rows: Vec<Row> = rows.collect();
         rows.sort_unstable();
@@ -88,6 +92,8 @@ struct World {
     /// None while it is opened anew.
     engine: Option<Arc<Engine>>,
     model: TableModel,
+    /// Whether tables of six columns are wide: they are merged by groups of columns then.
+    is_wide: bool,
     loads: BTreeMap<u64, Vec<Row>>,
     version: u64,
     /// The version at the newest compaction: it and newer ones must stay readable.
@@ -96,13 +102,13 @@ struct World {
 }
 
 impl World {
-    fn new(model: TableModel) -> Self {
+    fn new(model: TableModel, is_wide: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let data = tempfile::tempdir().unwrap();
-        let engine = open(&data);
+        let engine = open(&data, is_wide);
         engine.create_tablets(&schema(model), &[TABLET]).unwrap();
         let (engine, loads) = (Some(engine), BTreeMap::new());
-        Self { runtime, data, engine, model, loads, version: 1, compacted_at: 1, now: Instant::now() }
+        Self { runtime, data, engine, model, is_wide, loads, version: 1, compacted_at: 1, now: Instant::now() }
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -131,9 +137,15 @@ impl World {
                 while self.compact() {}
                 prop_assert!(newest(self.engine()).rowsets <= 40);
             }
+            Operation::Request(scope) => {
+                self.engine().request_compaction(&[TABLET], scope).unwrap();
+                while self.compact() {}
+                let most = if scope == CompactionScope::All { 1 } else { 40 };
+                prop_assert!(newest(self.engine()).rowsets <= most);
+            }
             Operation::Reopen => {
                 close(self.engine.take().unwrap());
-                self.engine = Some(open(&self.data));
+                self.engine = Some(open(&self.data, self.is_wide));
             }
             Operation::Wait => {
                 self.now += RETENTION;
@@ -177,19 +189,21 @@ impl World {
     }
 }
 
-fn open(data: &tempfile::TempDir) -> Arc<Engine> {
+fn open(data: &tempfile::TempDir, is_wide: bool) -> Arc<Engine> {
+    let vertical_columns = if is_wide { 4 } else { 32 };
     // Loads of several segments, outputs of several segments.
-    let options = Options { segment_bytes: 1 << 10, retention: RETENTION, ..Options::new(data.path()) };
+    let options =
+        Options { segment_bytes: 1 << 10, retention: RETENTION, vertical_columns, ..Options::new(data.path()) };
     Engine::open(options).unwrap()
 }
 
-fn check_model(model: TableModel) {
+fn check_model(model: TableModel, is_wide: bool) {
     let config =
         ProptestConfig { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
     let operations = prop::collection::vec(operation(), 1..30);
     proptest::test_runner::TestRunner::new(config)
         .run(&operations, |operations| {
-            let mut world = World::new(model);
+            let mut world = World::new(model, is_wide);
             operations.into_iter().try_for_each(|operation| world.run(operation))
         })
         .unwrap();
@@ -197,17 +211,32 @@ fn check_model(model: TableModel) {
 
 #[test]
 fn compaction_changes_no_answer_of_a_duplicate_table() {
-    check_model(TableModel::Duplicate);
+    check_model(TableModel::Duplicate, false);
 }
 
 #[test]
 fn compaction_changes_no_answer_of_an_aggregate_table() {
-    check_model(TableModel::Aggregate);
+    check_model(TableModel::Aggregate, false);
 }
 
 #[test]
 fn compaction_changes_no_answer_of_a_unique_table() {
-    check_model(TableModel::Unique);
+    check_model(TableModel::Unique, false);
+}
+
+#[test]
+fn compaction_by_groups_of_columns_changes_no_answer_of_a_duplicate_table() {
+    check_model(TableModel::Duplicate, true);
+}
+
+#[test]
+fn compaction_by_groups_of_columns_changes_no_answer_of_an_aggregate_table() {
+    check_model(TableModel::Aggregate, true);
+}
+
+#[test]
+fn compaction_by_groups_of_columns_changes_no_answer_of_a_unique_table() {
+    check_model(TableModel::Unique, true);
 }
 
 /// An engine with `loads` loads of the same few keys, each of which adds 1.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use tarn_proto::storage::{PublishTablet, SegmentKey};
+use tarn_proto::storage::{LoadSpec, PublishTablet, SegmentKey};
 use tarn_proto::{
     Column, ColumnId, DataType, RowsetId, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, Version, wire,
 };
@@ -28,6 +28,7 @@ pub fn table() -> TableSchema {
         version: SchemaVersion(1),
         columns: vec![column(1, "k", DataType::BigInt), column(2, "s", DataType::String)],
         sort_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
     }
 }
 
@@ -49,7 +50,7 @@ pub fn open(data: &Path) -> Arc<Engine> {
 }
 
 pub async fn write(engine: &Arc<Engine>, txn: u64, attempt: &str, tablets: &[TabletId], batches: usize) -> Result<u64> {
-    let mut writer = engine.begin(TxnId(txn), attempt, &table()).await?;
+    let mut writer = engine.begin(TxnId(txn), attempt, &LoadSpec::rows(table())).await?;
     for number in 0..batches {
         for tablet in tablets {
             writer.write(*tablet, rows(txn * 1000 + number as u64, 5000)).await?;
@@ -58,8 +59,14 @@ pub async fn write(engine: &Arc<Engine>, txn: u64, attempt: &str, tablets: &[Tab
     Ok(writer.finish().await?.iter().map(|s| s.rows).sum())
 }
 
+/// Publishes a load; a tablet that does not take it is an error.
 pub fn publish(engine: &Engine, txn: u64, tablet: TabletId, version: u64) -> Result<()> {
-    engine.publish(TxnId(txn), &[PublishTablet { tablet, version: Version(version), has_rowset: true }])
+    let version = Version(version);
+    let unpublished = engine.publish(TxnId(txn), &[PublishTablet { tablet, version, has_rowset: true }])?;
+    match unpublished.into_iter().find(|unpublished| !unpublished.damaged) {
+        Some(unpublished) => Err(Error::Behind { tablet, version, reason: unpublished.reason }),
+        None => Ok(()),
+    }
 }
 
 pub fn manifest(engine: &Engine, tablet: TabletId, version: u64) -> Result<wire::Manifest> {

@@ -5,9 +5,13 @@
 
 mod compaction;
 mod damage;
+mod deletes;
 mod failed_writes;
 mod fixture;
+mod frozen;
 mod kill;
 mod primary;
+mod replicas;
 mod throughput;
 mod values;
+mod volumes;

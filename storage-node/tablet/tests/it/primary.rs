@@ -3,17 +3,19 @@
 mod bench;
 mod kill;
 mod model;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, StringViewArray};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 use tarn_proto::segment::{from_storage, storage_schema};
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TabletId, TxnId};
 use tarn_tablet::{Engine, Options, Result};
 use vortex::VortexSessionDefault;
@@ -47,6 +49,7 @@ pub fn table(by_value: bool) -> TableSchema {
         ],
         sort_key: if by_value { vec![ColumnId(3)] } else { keys.clone() },
         keys,
+        indexes: Vec::new(),
     }
 }
 
@@ -78,7 +81,7 @@ pub async fn load(engine: &Arc<Engine>, schema: &TableSchema, version: u64, batc
 
 /// The same without publishing.
 pub async fn write(engine: &Arc<Engine>, schema: &TableSchema, txn: u64, batches: &[Vec<Operation>]) -> Result<()> {
-    let mut writer = engine.begin(TxnId(txn), "a", schema).await?;
+    let mut writer = engine.begin(TxnId(txn), "a", &LoadSpec::rows(schema.clone())).await?;
     for operations in batches {
         writer.write(TABLET, batch(schema, operations)).await?;
     }
@@ -97,9 +100,23 @@ pub fn apply(rows: &mut BTreeMap<i64, i64>, batches: &[Vec<Operation>]) {
 
 /// The rows of a version, as a scan sees them; a key that stands twice is an error.
 pub async fn rows(engine: &Engine, schema: &TableSchema, version: u64) -> Result<BTreeMap<i64, i64>> {
+    let mut rows = BTreeMap::new();
+    for batch in live_rows(engine, schema, version).await? {
+        let keys = batch.column(1).as_primitive::<Int64Type>();
+        let values = batch.column(2).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let twice = rows.insert(keys.value(row), values.value(row));
+            assert_eq!(twice, None, "key {} has two rows in version {version}", keys.value(row));
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows of a version, a batch for each segment.
+pub async fn live_rows(engine: &Engine, schema: &TableSchema, version: u64) -> Result<Vec<RecordBatch>> {
     let session = VortexSession::default().with_tokio();
     let stored = storage_schema(&schema.columns);
-    let mut rows = BTreeMap::new();
+    let mut live = Vec::new();
     for rowset in &manifest(engine, TABLET, version)?.rowsets {
         for segment in &rowset.segments {
             assert!(segment.rows > 0);
@@ -114,13 +131,9 @@ pub async fn rows(engine: &Engine, schema: &TableSchema, version: u64) -> Result
             let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
             let all = from_storage(&schema.columns, &concat_batches(&stored, &batches).unwrap()).unwrap();
             assert_eq!(all.num_rows() as u64, segment.rows);
-            let keys = all.column(1).as_primitive::<Int64Type>();
-            let values = all.column(2).as_primitive::<Int64Type>();
-            for row in (0..segment.rows as u32).filter(|row| !deleted.contains(*row)) {
-                let twice = rows.insert(keys.value(row as usize), values.value(row as usize));
-                assert_eq!(twice, None, "key {} has two rows in version {version}", keys.value(row as usize));
-            }
+            let kept: BooleanArray = (0..segment.rows as u32).map(|row| Some(!deleted.contains(row))).collect();
+            live.push(filter_record_batch(&all, &kept).unwrap());
         }
     }
-    Ok(rows)
+    Ok(live)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Int32Array, RecordBatch, StringViewArray};
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TabletId, TxnId};
 use tarn_tablet::{Engine, Options};
 
@@ -52,6 +53,7 @@ fn lineorder() -> TableSchema {
         version: SchemaVersion(1),
         columns,
         sort_key: vec![ColumnId(6), ColumnId(1)],
+        indexes: Vec::new(),
     }
 }
 
@@ -102,7 +104,7 @@ async fn measure(flush_threads: usize) {
     let batches: Vec<RecordBatch> = (0..BATCHES).map(|number| batch(&schema, number)).collect();
 
     let started = Instant::now();
-    let mut writer = engine.begin(TxnId(1), "a", &schema).await.unwrap();
+    let mut writer = engine.begin(TxnId(1), "a", &LoadSpec::rows(schema.clone())).await.unwrap();
     for (number, rows) in batches.into_iter().enumerate() {
         writer.write(tablets[number % tablets.len()], rows).await.unwrap();
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use tarn_proto::segment::storage_schema;
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::{
     Aggregation, Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, wire,
 };
@@ -46,6 +47,7 @@ pub fn schema(model: TableModel) -> TableSchema {
         columns: columns.collect(),
         keys: vec![ColumnId(0)],
         sort_key: vec![ColumnId(0)],
+        indexes: Vec::new(),
     }
 }
 
@@ -56,7 +58,7 @@ fn batch(schema: &TableSchema, rows: &[Row]) -> RecordBatch {
 
 /// Writes batches as transaction `txn`, which is pending then.
 pub async fn load(engine: &Arc<Engine>, schema: &TableSchema, txn: u64, batches: &[Vec<Row>]) -> Result<()> {
-    let mut writer = engine.begin(TxnId(txn), "only", schema).await?;
+    let mut writer = engine.begin(TxnId(txn), "only", &LoadSpec::rows(schema.clone())).await?;
     for rows in batches {
         writer.write(TABLET, batch(schema, rows)).await?;
     }

@@ -28,6 +28,7 @@ fn schema(types: &[DataType]) -> TableSchema {
         keys: columns.iter().map(|c| c.id).collect(),
         sort_key: Vec::new(),
         columns,
+        indexes: Vec::new(),
     }
 }
 

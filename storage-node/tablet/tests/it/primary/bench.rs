@@ -34,6 +34,7 @@ fn orders() -> TableSchema {
         columns: columns.collect(),
         sort_key: keys.clone(),
         keys,
+        indexes: Vec::new(),
     }
 }
 
@@ -53,7 +54,7 @@ fn some(schema: &TableSchema, keys: &[i64], version: u64) -> RecordBatch {
 async fn upsert(engine: &Arc<Engine>, schema: &TableSchema, version: u64, keys: &[i64]) -> (f64, f64) {
     let batches: Vec<RecordBatch> = keys.chunks(BATCH as usize).map(|keys| some(schema, keys, version)).collect();
     let started = Instant::now();
-    let mut writer = engine.begin(TxnId(version), "a", schema).await.unwrap();
+    let mut writer = engine.begin(TxnId(version), "a", &LoadSpec::rows(schema.clone())).await.unwrap();
     for batch in batches {
         writer.write(TABLET, batch).await.unwrap();
     }

@@ -1,0 +1,179 @@
+//! Conversions of tablets to another schema: asked for by the coordinators' leader again and again, done in the background on
+//! threads of low priority. What a conversion is, and how it survives a restart, is `tarn-tablet`'s.
+//!
+//! ```text
+//!  TabletStore::convert ──► Conversions: is it there? does it run? ──► thread ──► Engine::convert
+//!          ▲──── answers as soon as all is done, or after a moment ────┘
+//! ```
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tarn_proto::storage::{Conversion, ConvertTablet, Converted, Progress, Wanted};
+use tarn_proto::{ErrorKind, TableSchema, machine, task};
+use tarn_tablet::{Engine, Error, Stop};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::store::store_error;
+
+/// Tablets that are converted at the same time: each takes the memory of a few segments.
+const THREADS: usize = 2;
+/// How much later their threads get the processor than those that serve loads and queries.
+const NICE: i32 = 10;
+/// Longest wait of a call for what it has started: far less than callers wait for an answer.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// The conversions of a node.
+pub(crate) struct Conversions {
+    engine: Arc<Engine>,
+    threads: Arc<Semaphore>,
+    jobs: Mutex<HashMap<ConvertTablet, Job>>,
+    /// Told when one ends.
+    ended: Notify,
+    stop: Stop,
+}
+
+/// A conversion that was started and whose end nobody has been told.
+enum Job {
+    Running,
+    Ended(Progress),
+}
+
+impl Conversions {
+    /// The conversions of an engine's tablets, until it is cancelled.
+    pub(crate) fn new(engine: Arc<Engine>, cancel: CancellationToken) -> Arc<Self> {
+        let (threads, stop) = (Arc::new(Semaphore::new(THREADS)), Stop::default());
+        let stopped = stop.clone();
+        // Ends with the node.
+        drop(task::spawn("conversions-stop", async move {
+            cancel.cancelled().await;
+            stopped.stop();
+        }));
+        Arc::new(Self { engine, threads, jobs: Mutex::default(), ended: Notify::new(), stop })
+    }
+
+    /// Starts what is asked for and does not run, and tells how far each has come: at once if all have ended, else after a
+    /// moment.
+    pub(crate) async fn convert(self: &Arc<Self>, conversion: &Conversion) -> Vec<Converted> {
+        let schemas = Arc::new((conversion.from.clone(), conversion.to.clone()));
+        for tablet in &conversion.tablets {
+            self.start(*tablet, &schemas);
+        }
+        let all_ended = async {
+            loop {
+                let ended = self.ended.notified();
+                tokio::pin!(ended);
+                // From here on none is missed.
+                ended.as_mut().enable();
+                let runs = |tablet| matches!(self.jobs.lock().get(tablet), Some(Job::Running));
+                if !conversion.tablets.iter().any(runs) {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        // What has not ended by then is told to be running.
+        let _ = tokio::time::timeout(WAIT, all_ended).await;
+        let mut jobs = self.jobs.lock();
+        let told = conversion.tablets.iter().map(|tablet| {
+            let progress = match jobs.get(tablet) {
+                Some(Job::Running) => Progress::Running,
+                Some(Job::Ended(progress)) => progress.clone(),
+                None => self.done(tablet).unwrap_or(Progress::Running),
+            };
+            Converted { target: tablet.target, progress }
+        });
+        let told: Vec<Converted> = told.collect();
+        // Who asks again is told what is true then.
+        conversion.tablets.iter().for_each(|tablet| {
+            if matches!(jobs.get(tablet), Some(Job::Ended(_))) {
+                jobs.remove(tablet);
+            }
+        });
+        told
+    }
+
+    /// The answer if a tablet has what is wanted already.
+    fn done(&self, tablet: &ConvertTablet) -> Option<Progress> {
+        let Wanted::Version(version) = tablet.wanted else { return None };
+        let (rows, bytes) = self.engine.converted(tablet.target, version)?;
+        Some(Progress::Done { rows, bytes })
+    }
+
+    fn start(self: &Arc<Self>, tablet: ConvertTablet, schemas: &Arc<(TableSchema, TableSchema)>) {
+        if self.done(&tablet).is_some() {
+            return;
+        }
+        let mut jobs = self.jobs.lock();
+        // One at a time for a target: an earlier one on its way to another version ends before.
+        if jobs.iter().any(|(other, job)| other.target == tablet.target && matches!(job, Job::Running)) {
+            return;
+        }
+        jobs.retain(|other, _| other.target != tablet.target);
+        jobs.insert(tablet, Job::Running);
+        drop(jobs);
+        let (conversions, schemas) = (self.clone(), schemas.clone());
+        // Its end is noted in the map, whatever it is.
+        drop(task::spawn("conversion", async move {
+            let progress = conversions.run(tablet, schemas).await;
+            conversions.jobs.lock().insert(tablet, Job::Ended(progress));
+            conversions.ended.notify_waiters();
+        }));
+    }
+
+    async fn run(self: &Arc<Self>, tablet: ConvertTablet, schemas: Arc<(TableSchema, TableSchema)>) -> Progress {
+        // A load's client waits: its rows are few, and bounded by the loads that run.
+        let _slot = match tablet.wanted {
+            Wanted::Version(_) => self.threads.clone().acquire_owned().await.ok(),
+            Wanted::Load(_) => None,
+        };
+        let (sender, result) = oneshot::channel();
+        let conversions = self.clone();
+        let thread = std::thread::Builder::new().name("tarn-conversion".to_owned());
+        let started = thread.spawn(move || {
+            if matches!(tablet.wanted, Wanted::Version(_))
+                && let Err(error) = machine::lower_priority(NICE)
+            {
+                warn!(%error, "a conversion has the priority of loads and queries");
+            }
+            let done = catch_unwind(AssertUnwindSafe(|| conversions.work(&tablet, &schemas)));
+            let _ = sender.send(done);
+        });
+        let failed = |kind, message: String| Progress::Failed { kind, message };
+        if let Err(error) = started {
+            return failed(ErrorKind::Unavailable, format!("cannot start a thread for a conversion: {error}"));
+        }
+        match result.await {
+            Ok(Ok(Ok((rows, bytes)))) => {
+                info!(base = %tablet.base, target = %tablet.target, wanted = ?tablet.wanted, rows, "a tablet was converted");
+                Progress::Done { rows, bytes }
+            }
+            Ok(Ok(Err(error))) => {
+                let error = store_error(&error);
+                failed(error.kind, error.message)
+            }
+            Ok(Err(_)) | Err(_) => failed(
+                ErrorKind::Internal,
+                format!("the conversion of tablet {} panicked, see the node's log", tablet.base),
+            ),
+        }
+    }
+
+    fn work(&self, tablet: &ConvertTablet, (from, to): &(TableSchema, TableSchema)) -> Result<(u64, u64), Error> {
+        match tablet.wanted {
+            Wanted::Version(version) => {
+                self.engine.convert(from, to, tablet.base, tablet.target, version, &self.stop)?;
+                Ok(self.engine.converted(tablet.target, version).unwrap_or_default())
+            }
+            Wanted::Load(txn) => {
+                let summary = self.engine.convert_load(from, to, txn, tablet.base, tablet.target)?;
+                Ok((summary.rows, summary.bytes))
+            }
+        }
+    }
+}

@@ -36,7 +36,9 @@ pub enum Error {
         reason: String,
     },
     /// The store failed, after retries.
-    #[error("cannot {action} {object}: {reason}; it was tried {attempts} times, look at the object store and the network")]
+    #[error(
+        "cannot {action} {object}: {reason}; it was tried {attempts} times, look at the object store and the network"
+    )]
     Failed {
         /// What was tried.
         action: &'static str,

@@ -67,11 +67,9 @@ mod tests {
 
     #[test]
     fn buckets_and_folders_are_told_apart() {
-        for (text, shown) in [
-            ("s3://b", "s3://b"),
-            ("S3A://b//x/y/", "s3://b/x/y"),
-            ("file:///data/tarn/", "file:///data/tarn"),
-        ] {
+        for (text, shown) in
+            [("s3://b", "s3://b"), ("S3A://b//x/y/", "s3://b/x/y"), ("file:///data/tarn/", "file:///data/tarn")]
+        {
             assert_eq!(Location::parse(text).unwrap().to_string(), shown);
         }
     }

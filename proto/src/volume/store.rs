@@ -125,8 +125,12 @@ impl VolumeStore {
 
     /// An index of a segment.
     pub fn index(&self, of: SegmentKey, checksum: u32, index: IndexKey) -> Path {
-        let kind = format!(".{}.{}.index", index.column, index.kind.name().to_ascii_lowercase());
-        self.file(of.tablet, of.rowset, of.segment, checksum, &kind)
+        self.file(of.tablet, of.rowset, of.segment, checksum, &Self::index_kind(index))
+    }
+
+    /// What the name of an index's file ends with.
+    pub fn index_kind(index: IndexKey) -> String {
+        format!(".{}.{}.index", index.column, index.kind.name().to_ascii_lowercase())
     }
 
     /// An object, as a user would write it.
@@ -151,10 +155,8 @@ impl VolumeStore {
                 return Ok(Bytes::new());
             }
             let length = range.end - range.start;
-            self.repeated("read", path, || async {
-                whole(self.store.get_range(path, range.clone()).await?, length)
-            })
-            .await
+            self.repeated("read", path, || async { whole(self.store.get_range(path, range.clone()).await?, length) })
+                .await
         });
         futures::stream::iter(reads).buffered(PARALLEL_READS).try_collect().await
     }
@@ -233,13 +235,7 @@ impl VolumeStore {
         Ok((length, crc))
     }
 
-    async fn put_parts(
-        &self,
-        path: &Path,
-        file: &std::path::Path,
-        bytes: u64,
-        crc: u32,
-    ) -> object_store::Result<()> {
+    async fn put_parts(&self, path: &Path, file: &std::path::Path, bytes: u64, crc: u32) -> object_store::Result<()> {
         let unread = |error: std::io::Error| torn(format!("{}: {error}", file.display()));
         let mut source = File::open(file).await.map_err(unread)?;
         let mut upload = self.store.put_multipart(path).await?;
@@ -284,14 +280,7 @@ impl VolumeStore {
     /// Makes sure that the store has what was sent. Most stores answer with the MD5 of the object or of its parts'; where
     /// that is not what the answer holds, its length is asked for, and its bytes are read where a sum of the same form
     /// differs (encrypted objects have such).
-    async fn confirm(
-        &self,
-        path: &Path,
-        put: &PutResult,
-        sum: &str,
-        bytes: u64,
-        crc: u32,
-    ) -> object_store::Result<()> {
+    async fn confirm(&self, path: &Path, put: &PutResult, sum: &str, bytes: u64, crc: u32) -> object_store::Result<()> {
         let tag = put.e_tag.as_deref().map(|tag| tag.trim_matches('"').to_ascii_lowercase()).unwrap_or_default();
         if tag == sum {
             return Ok(());

@@ -19,7 +19,8 @@ async fn an_object_is_created_once_and_the_same_bytes_count_as_created() {
 #[tokio::test]
 async fn what_is_stored_is_read_listed_and_removed() {
     let store = memory();
-    let (one, two) = (store.segment(TabletId(7), RowsetId(9), 0, 0xab), store.sidecar(TabletId(7), RowsetId(9), 0, 0xab));
+    let (one, two) =
+        (store.segment(TabletId(7), RowsetId(9), 0, 0xab), store.sidecar(TabletId(7), RowsetId(9), 0, 0xab));
     assert_eq!(one.as_ref(), "7/9_0_000000ab.vortex");
     assert_eq!(two.as_ref(), "7/9_0_000000ab.sidecar");
     store.put(&one, Bytes::from_static(b"0123456789")).await.unwrap();

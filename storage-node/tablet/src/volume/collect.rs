@@ -76,13 +76,7 @@ impl Engine {
     }
 
     /// The objects that go. Under the commit lock.
-    fn garbage(
-        &self,
-        tablet: &Tablet,
-        owned: &Owned,
-        listed: &[Object],
-        published: &BTreeSet<TxnId>,
-    ) -> Vec<Path> {
+    fn garbage(&self, tablet: &Tablet, owned: &Owned, listed: &[Object], published: &BTreeSet<TxnId>) -> Vec<Path> {
         let log = owned.log.lock();
         let state = tablet.state.read();
         let stems = state.rowsets.iter().flat_map(|(rowset, record)| {

@@ -33,15 +33,11 @@ const KEYS: &str = ".keys";
 /// The cache is emptied to this share of what it may hold.
 const KEPT_PERCENT: u64 = 90;
 
-fn index_kind(key: IndexKey) -> String {
-    format!(".{}.{}.index", key.column, key.kind.name().to_ascii_lowercase())
-}
-
 /// The files that a segment may have, each with what its object's name ends with.
 fn parts(files: &SegmentFiles, record: &SegmentRecord) -> Vec<(PathBuf, String)> {
     let fixed = [(&files.segment, SEGMENT), (&files.sidecar, SIDECAR), (&files.keys, KEYS)];
     let fixed = fixed.into_iter().map(|(path, kind)| (path.clone(), kind.to_owned()));
-    fixed.chain(record.index_files().map(|(key, _)| (files.index(key), index_kind(key)))).collect()
+    fixed.chain(record.index_files().map(|(key, _)| (files.index(key), VolumeStore::index_kind(key)))).collect()
 }
 
 /// The objects that the files of a rowset may be in.
@@ -53,7 +49,7 @@ pub(super) fn object_paths(
 ) -> Vec<volume::Path> {
     let mut paths = Vec::new();
     for (number, segment) in (0..).zip(&record.segments) {
-        let indexes = segment.index_files().map(|(key, _)| index_kind(key));
+        let indexes = segment.index_files().map(|(key, _)| VolumeStore::index_kind(key));
         let kinds = [SEGMENT, SIDECAR, KEYS].map(str::to_owned).into_iter().chain(indexes);
         paths.extend(kinds.map(|kind| store.file(tablet, rowset, number, segment.checksum, &kind)));
     }
@@ -168,9 +164,8 @@ impl Engine {
     /// Removes the objects of rowsets that no manifest names any more, in the background.
     pub(crate) fn remove_objects(&self, tablet: &Tablet, rowsets: &[(RowsetId, Arc<RowsetRecord>)]) {
         let Some(owned) = &tablet.owned else { return };
-        let paths = |(rowset, record): &(RowsetId, Arc<RowsetRecord>)| {
-            object_paths(&owned.store, tablet.id, *rowset, record)
-        };
+        let paths =
+            |(rowset, record): &(RowsetId, Arc<RowsetRecord>)| object_paths(&owned.store, tablet.id, *rowset, record);
         let paths: Vec<volume::Path> = rowsets.iter().flat_map(paths).collect();
         let store = owned.store.clone();
         self.volumes.start(async move {
@@ -234,7 +229,7 @@ impl Engine {
     /// Makes sure that an index of a segment is on the node's disk. Blocks.
     pub(crate) fn fetch_index(&self, key: SegmentKey, record: &SegmentRecord, index: IndexKey) -> Result<()> {
         let Some(tablet) = self.on_volume(key.tablet) else { return Ok(()) };
-        self.fetch_missing(&tablet, key, record, &self.dir.segment(key).index(index), &index_kind(index))
+        self.fetch_missing(&tablet, key, record, &self.dir.segment(key).index(index), &VolumeStore::index_kind(index))
     }
 
     fn on_volume(&self, tablet: TabletId) -> Option<Arc<Tablet>> {
@@ -252,14 +247,7 @@ impl Engine {
         if file.exists() { Ok(()) } else { self.fetch(tablet, key, record, file, kind) }
     }
 
-    fn fetch(
-        &self,
-        tablet: &Tablet,
-        key: SegmentKey,
-        record: &SegmentRecord,
-        file: &Path,
-        kind: &str,
-    ) -> Result<()> {
+    fn fetch(&self, tablet: &Tablet, key: SegmentKey, record: &SegmentRecord, file: &Path, kind: &str) -> Result<()> {
         let Some(owned) = &tablet.owned else { return Ok(()) };
         self.dir.create_tablet(tablet.id)?;
         let number = self.next_attempt.fetch_add(1, Ordering::Relaxed);

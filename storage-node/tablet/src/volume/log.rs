@@ -37,6 +37,12 @@ pub(super) fn values(store: &VolumeStore, tablet: TabletId) -> Path {
     store.tablet(tablet).join("values")
 }
 
+/// The tablets on volumes whose changes are stored, and why those of others are not.
+struct Stored {
+    tablets: Vec<Arc<Tablet>>,
+    failed: BTreeMap<TabletId, Error>,
+}
+
 /// A manifest to be stored, with the large values that are new in it.
 struct Next {
     tablet: Arc<Tablet>,
@@ -57,7 +63,7 @@ impl Engine {
     /// Makes changes durable: all of them, but for those of tablets whose volume did not take them, which are answered and
     /// closed. Under the tablets' commit locks. Blocks.
     pub(crate) fn write_each(&self, mut changes: Changes) -> Result<BTreeMap<TabletId, Error>> {
-        let (stored, failed) = self.store_changes(&changes)?;
+        let Stored { tablets: stored, failed } = self.store_changes(&changes)?;
         if !failed.is_empty() {
             changes.retain(|tablet| !failed.contains_key(&tablet));
         }
@@ -72,7 +78,7 @@ impl Engine {
     }
 
     /// Writes the next manifests of the tablets that are on volumes: those whose volume has them now, and why others do not.
-    fn store_changes(&self, changes: &Changes) -> Result<(Vec<Arc<Tablet>>, BTreeMap<TabletId, Error>)> {
+    fn store_changes(&self, changes: &Changes) -> Result<Stored> {
         let mut failed = BTreeMap::new();
         let changed: BTreeSet<TabletId> = changes.iter().map(Change::tablet).collect();
         let mut next = Vec::new();
@@ -96,7 +102,7 @@ impl Engine {
             }
         }
         if next.is_empty() {
-            return Ok((Vec::new(), failed));
+            return Ok(Stored { tablets: Vec::new(), failed });
         }
         let requests: Vec<_> = next
             .iter()
@@ -128,7 +134,7 @@ impl Engine {
             failed.insert(tablet.id, closed.error(tablet.id));
             self.close(&tablet, closed);
         }
-        Ok((stored, failed))
+        Ok(Stored { tablets: stored, failed })
     }
 
     /// Stores the files of published rowsets that changes name and the volume lacks.
@@ -219,7 +225,8 @@ fn next_manifest(tablet: &Arc<Tablet>, owned: &Owned, changes: &Changes) -> Opti
             // A pending rowset is none of the manifest's business.
             Change::Put(key, _) | Change::Delete(key) => drop(records.remove(key)),
             Change::DeleteRange(first, end) => {
-                let within: Vec<Vec<u8>> = records.range(first.clone()..end.clone()).map(|(key, _)| key.clone()).collect();
+                let within: Vec<Vec<u8>> =
+                    records.range(first.clone()..end.clone()).map(|(key, _)| key.clone()).collect();
                 within.iter().for_each(|key| drop(records.remove(key)));
             }
         }

@@ -170,7 +170,9 @@ mod tests {
         let mut expected = b"\x01\x07\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x02\x01".to_vec();
         expected.extend_from_slice(&[0; 14]);
         expected.extend_from_slice(b"\x02\0\0\0\0\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x02\0\0\0");
-        expected.extend_from_slice(b"\x02\0k1\0\x01\0\0\0v\x02\0k2\x01\x01\0o\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0");
+        expected.extend_from_slice(
+            b"\x02\0k1\0\x01\0\0\0v\x02\0k2\x01\x01\0o\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0",
+        );
         expected.extend_from_slice(&crc32c::crc32c(&expected).to_le_bytes());
         assert_eq!(example().encode(), expected);
         assert_eq!(VolumeManifest::decode(&expected), Ok(example()));

@@ -206,7 +206,16 @@ async fn claim(store: Arc<VolumeStore>, volume: VolumeId, open: OpenTablet, sche
         let entries = resolve(&store, tablet, &manifest.records).await?;
         let pending = read_pending(&store, tablet, None).await?;
         let log = Log { sequence, claims: manifest.claims, records: manifest.records };
-        let owned = Owned { volume, store, epoch, writer, log: Mutex::new(log), closed: OnceLock::new(), stored: Mutex::default(), looked: Mutex::default() };
+        let owned = Owned {
+            volume,
+            store,
+            epoch,
+            writer,
+            log: Mutex::new(log),
+            closed: OnceLock::new(),
+            stored: Mutex::default(),
+            looked: Mutex::default(),
+        };
         return Ok(Claimed { tablet, owned, entries, pending });
     }
     let reason = "others open it again and again".to_owned();

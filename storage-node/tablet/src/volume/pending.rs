@@ -70,9 +70,9 @@ impl Engine {
                 let owned = tablet.owned.as_ref()?;
                 let (store, id, bytes) = (owned.store.clone(), tablet.id, Bytes::from(record.encode()));
                 let path = record_path(&store, id, txn, &bytes);
-                Some(async move {
-                    store.put(&path, bytes).await.map_err(|source| Error::Volume { tablet: id, source })
-                })
+                Some(
+                    async move { store.put(&path, bytes).await.map_err(|source| Error::Volume { tablet: id, source }) },
+                )
             })
             .collect();
         if puts.is_empty() {

@@ -28,7 +28,9 @@ pub(crate) fn start(engine: Arc<Engine>, cancel: CancellationToken) -> JoinHandl
     task::spawn("index-builder", async move {
         let worker = match worker {
             Ok(worker) => worker,
-            Err(error) => return error!(%error, "cannot start the thread that makes indexes; segments are read without"),
+            Err(error) => {
+                return error!(%error, "cannot start the thread that makes indexes; segments are read without");
+            }
         };
         cancel.cancelled().await;
         stop.stop();

@@ -36,9 +36,8 @@ const CHECKSUM_BYTES: u64 = 4;
 /// Bits for each value: enough for [`FALSE_POSITIVES`] with some to spare, as buckets do not fill evenly.
 const BITS_PER_VALUE: u64 = 8;
 
-const SALTS: [u32; 8] = [
-    0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31,
-];
+const SALTS: [u32; 8] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 /// The bits that a value sets in each word of its bucket.
 fn mask(hash: u64) -> [u32; 8] {

@@ -68,7 +68,8 @@ fn values_have_their_order_and_keep_their_bytes_when_a_column_is_widened() {
     assert_eq!(narrow, wide);
     assert_eq!(narrow, [0x7f, 255, 255, 255, 255, 255, 255, 253], "frozen");
     assert!(wide < of(Class::Integer, Arc::new(Int64Array::from(vec![2]))));
-    let decimal = |v: i128| Arc::new(Decimal128Array::from(vec![v]).with_precision_and_scale(10, 2).unwrap()) as ArrayRef;
+    let decimal =
+        |v: i128| Arc::new(Decimal128Array::from(vec![v]).with_precision_and_scale(10, 2).unwrap()) as ArrayRef;
     assert!(of(Class::Wide(2), decimal(-1)) < of(Class::Wide(2), decimal(0)));
     assert_eq!(value::of_one(Class::Wide(3), &decimal(1)), None, "another scale is another class");
     assert_eq!(of(Class::Boolean, Arc::new(BooleanArray::from(vec![true]))), [1]);

@@ -13,9 +13,7 @@
 //! Frozen: indexes are persisted.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{
-    DataType as ArrowType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type,
-};
+use arrow::datatypes::{DataType as ArrowType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::DataType;

@@ -202,9 +202,8 @@ impl Engine {
         };
         let mut record = RowsetRecord::clone(&record);
         let indexes = &mut record.segments[key.segment as usize].indexes;
-        indexes.retain(|index| {
-            !unwanted.contains(&index.key()) && !made.iter().any(|other| other.key() == index.key())
-        });
+        indexes
+            .retain(|index| !unwanted.contains(&index.key()) && !made.iter().any(|other| other.key() == index.key()));
         indexes.extend(made);
         let mut changes = Changes::default();
         changes.put_rowset(tablet.id, key.rowset, &record);

@@ -18,8 +18,7 @@ impl Engine {
         let owner = self.tablet(tablet)?;
         let record = owner.state.read().rowsets.get(&rowset).cloned();
         let held = record.as_ref().and_then(|record| record.segments.get(segment as usize));
-        let (held, bytes) =
-            held.and_then(|held| Some((held, held.index(index)?.file?.bytes))).ok_or_else(lacking)?;
+        let (held, bytes) = held.and_then(|held| Some((held, held.index(index)?.file?.bytes))).ok_or_else(lacking)?;
         self.fetch_index(key, held, index)?;
         let path = self.dir.segment(key).index(index);
         let file = File::open(&path).map_err(|_| lacking())?;

@@ -27,10 +27,10 @@ impl Engine {
         for tablet in self.all_tablets() {
             let Some(owned) = &tablet.owned else { continue };
             let mut looked = owned.looked.lock();
-            if looked.is_some_and(|looked| now.duration_since(looked) < self.options.volume_collect) {
+            if now.duration_since(*looked) < self.options.volume_collect {
                 continue;
             }
-            *looked = Some(now);
+            *looked = now;
             drop(looked);
             if let Err(error) = self.collect(&tablet, owned) {
                 warn!(tablet = %tablet.id, reason = tarn_proto::error::chain(&error), "a storage volume is cleaned up later");

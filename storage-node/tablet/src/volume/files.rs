@@ -223,7 +223,11 @@ impl Engine {
     /// Makes sure that a segment's key file is on the node's disk. Blocks.
     pub(crate) fn fetch_keys(&self, key: SegmentKey, record: &SegmentRecord) -> Result<()> {
         let Some(tablet) = self.on_volume(key.tablet) else { return Ok(()) };
-        self.fetch_missing(&tablet, key, record, &self.dir.segment(key).keys, KEYS)
+        match self.fetch_missing(&tablet, key, record, &self.dir.segment(key).keys, KEYS) {
+            // As if it were lost from the disk: keys can be read from the rows.
+            Err(Error::Volume { source, .. }) if source.is_not_found() => Ok(()),
+            fetched => fetched,
+        }
     }
 
     /// Makes sure that an index of a segment is on the node's disk. Blocks.
@@ -278,7 +282,10 @@ impl Engine {
             for entry in entries.flatten() {
                 let path = entry.path();
                 let Ok(meta) = entry.metadata() else { continue };
-                if path.extension().is_none_or(|end| end != "tmp") {
+                // Files of others are being made, and may be here only.
+                let known =
+                    rowset_of_file(&path).is_some_and(|rowset| tablet.state.read().rowsets.contains_key(&rowset));
+                if known && path.extension().is_none_or(|end| end != "tmp") {
                     files.push((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), path));
                 }
             }
@@ -302,6 +309,11 @@ impl Engine {
         }
         info!(removed, held, "files were removed from the cache of storage volumes");
     }
+}
+
+/// The rowset that a file is of, by its name.
+fn rowset_of_file(path: &Path) -> Option<RowsetId> {
+    path.file_name()?.to_str()?.split_once('_')?.0.parse().ok().map(RowsetId)
 }
 
 async fn store_all(

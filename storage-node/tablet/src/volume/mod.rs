@@ -110,8 +110,8 @@ pub(crate) struct Owned {
     closed: OnceLock<Closed>,
     /// Objects of files that were stored here and that no manifest names yet.
     stored: Mutex<BTreeSet<String>>,
-    /// When its objects were looked through.
-    looked: Mutex<Option<Instant>>,
+    /// When it was opened, or its objects were last looked through.
+    looked: Mutex<Instant>,
 }
 
 /// The chain's newest manifest, as its writer knows it.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -214,7 +215,7 @@ async fn claim(store: Arc<VolumeStore>, volume: VolumeId, open: OpenTablet, sche
             log: Mutex::new(log),
             closed: OnceLock::new(),
             stored: Mutex::default(),
-            looked: Mutex::default(),
+            looked: Mutex::new(Instant::now()),
         };
         return Ok(Claimed { tablet, owned, entries, pending });
     }

@@ -125,7 +125,8 @@ impl Engine {
                     if !gone {
                         let reason = tarn_proto::error::chain(&error);
                         let (tablet, rowset, segment) = (key.tablet, key.rowset, key.segment);
-                        warn!(%tablet, %rowset, segment, column = %index.column, reason, "cannot make an index; it is read without, and tried again later");
+                        let column = index.column;
+                        warn!(%tablet, %rowset, segment, %column, reason, "cannot make an index; it is tried again later");
                     }
                     work.failed.insert((key, index), now);
                 }
@@ -178,7 +179,8 @@ impl Engine {
         write_synced(&temporary, &bytes)?;
         fs::rename(&temporary, &path).doing("rename", &temporary)?;
         sync_dir(&self.dir.tablet(key.tablet))?;
-        debug!(tablet = %key.tablet, rowset = %key.rowset, segment = key.segment, column = %index.column, bytes = bytes.len(), "made an index");
+        let (tablet, rowset, segment) = (key.tablet, key.rowset, key.segment);
+        debug!(%tablet, %rowset, segment, column = %index.column, bytes = bytes.len(), "made an index");
         Ok(record(Some(file_of(&bytes))))
     }
 

@@ -15,12 +15,12 @@ use foyer::{
     HybridCachePolicy, S3FifoConfig,
 };
 use futures::future::try_join_all;
-use tarn_proto::storage::{SegmentKey, StoreError};
+use tarn_proto::storage::{IndexKey, SegmentKey};
 use tracing::warn;
 use vortex::buffer::ByteBuffer;
 
 use crate::error::Error;
-use crate::segment::SegmentFile;
+use crate::segment::{ReadError, SegmentFile};
 
 /// Size of a block of a remote segment: large enough to hide a network round trip, small enough not to read much that
 /// nobody asked for.
@@ -28,6 +28,9 @@ const BLOCK_BYTES: u64 = 1 << 20;
 
 /// The part of the memory budget that holds blocks of remote segments on their way to disk.
 const BLOCK_MEMORY_SHARE: u64 = 8;
+
+/// The part of the memory budget that holds parts of index files.
+const INDEX_MEMORY_SHARE: u64 = 16;
 
 /// Bookkeeping of one cached piece, added to its length.
 const ENTRY_OVERHEAD: usize = 128;
@@ -67,15 +70,24 @@ impl FileKey {
 /// A piece: a file and the number of the piece in its footer.
 pub(crate) type PieceKey = (FileKey, u32);
 
+/// A part of an index file: the segment, the index, the CRC32C of the file, where the part begins and how long it is.
+pub(crate) type IndexPartKey = (FileKey, IndexKey, u32, u32, u32);
+
 pub(crate) struct BlockCache {
     pieces: Cache<PieceKey, ByteBuffer>,
+    indexes: Cache<IndexPartKey, Bytes>,
     blocks: HybridCache<Vec<u8>, Bytes>,
 }
 
 impl BlockCache {
     pub async fn open(config: &CacheConfig) -> Result<Self, Error> {
         let block_memory = config.memory_bytes / BLOCK_MEMORY_SHARE;
-        let pieces = CacheBuilder::new((config.memory_bytes - block_memory) as usize)
+        let index_memory = config.memory_bytes / INDEX_MEMORY_SHARE;
+        let indexes = CacheBuilder::new(index_memory as usize)
+            .with_name("tarn-indexes")
+            .with_weighter(|_: &IndexPartKey, part: &Bytes| part.len() + ENTRY_OVERHEAD)
+            .build();
+        let pieces = CacheBuilder::new((config.memory_bytes - block_memory - index_memory) as usize)
             .with_name("tarn-pieces")
             // A scan larger than the cache must not wash out what dashboards read again and again.
             .with_eviction_config(S3FifoConfig::default())
@@ -99,7 +111,7 @@ impl BlockCache {
                 builder.with_engine_config(engine).build().await.map_err(|e| disk_cache(&name, e))?
             }
         };
-        Ok(Self { pieces, blocks })
+        Ok(Self { pieces, indexes, blocks })
     }
 
     pub fn piece(&self, key: &PieceKey) -> Option<ByteBuffer> {
@@ -110,8 +122,16 @@ impl BlockCache {
         self.pieces.insert(key, piece);
     }
 
+    pub fn index(&self, key: &IndexPartKey) -> Option<Bytes> {
+        self.indexes.get(key).map(|entry| entry.value().clone())
+    }
+
+    pub fn insert_index(&self, key: IndexPartKey, part: Bytes) {
+        self.indexes.insert(key, part);
+    }
+
     /// A byte range of a file on another machine.
-    pub async fn read(&self, file: &SegmentFile, range: Range<u64>) -> Result<Bytes, StoreError> {
+    pub async fn read(&self, file: &SegmentFile, range: Range<u64>) -> Result<Bytes, ReadError> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
@@ -131,7 +151,7 @@ impl BlockCache {
         Ok(whole.freeze())
     }
 
-    async fn block(&self, file: &SegmentFile, number: u64) -> Result<Bytes, StoreError> {
+    async fn block(&self, file: &SegmentFile, number: u64) -> Result<Bytes, ReadError> {
         let range = number * BLOCK_BYTES..((number + 1) * BLOCK_BYTES).min(file.bytes);
         let fetch = {
             let (file, range) = (file.clone(), range.clone());
@@ -140,10 +160,10 @@ impl BlockCache {
         match self.blocks.get_or_fetch(&file.key.block(number), fetch).await {
             Ok(entry) if entry.value().len() as u64 == range.end - range.start => Ok(entry.value().clone()),
             Ok(_) => file.fetch(range).await,
-            Err(error) => match error.downcast_ref::<StoreError>() {
-                Some(store) => Err(store.clone()),
+            Err(error) => match error.downcast_ref::<ReadError>() {
+                Some(error) => Err(error.clone()),
                 None => {
-                    warn!(%error, "the disk cache failed; reading from the storage node");
+                    warn!(%error, "the disk cache failed; reading the segment itself");
                     file.fetch(range).await
                 }
             },

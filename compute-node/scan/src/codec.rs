@@ -1,5 +1,5 @@
-//! Tablet scans on the wire: ids, versions and addresses, never file lists. The node that runs the scan resolves the
-//! manifests.
+//! Tablet scans on the wire: ids, versions and the addresses of replicas, never file lists. The node that runs the scan
+//! resolves the manifests.
 
 use std::sync::Arc;
 
@@ -11,13 +11,15 @@ use datafusion_proto::physical_plan::{
 };
 use datafusion_proto::protobuf::PhysicalExprNode;
 use prost::Message;
-use tarn_proto::{NodeId, TableSchema, TabletId, Version, wire};
+use tarn_proto::storage::Peer;
+use tarn_proto::volume::Volume;
+use tarn_proto::{TableSchema, TabletId, Version, wire};
 
 use crate::context::ScanContext;
 use crate::tablet::{Preaggregation, Pruned, TabletRead, TabletScan, TabletSource};
 
 /// The version of [`ScanNode`]. Nodes of one cluster may run different builds while it is upgraded.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ScanNode {
@@ -41,24 +43,28 @@ struct ScanNode {
     exact_rows: bool,
     #[prost(uint64, repeated, tag = "10")]
     pruned: Vec<u64>,
-    /// Addresses that tablets refer to by position.
-    #[prost(string, repeated, tag = "11")]
-    addresses: Vec<String>,
+    /// Storage nodes that tablets refer to by position.
+    #[prost(message, repeated, tag = "11")]
+    peers: Vec<wire::Peer>,
     /// Why rows of equal keys are merged; absent if they are not.
     #[prost(string, optional, tag = "12")]
     merged_because: Option<String>,
+    /// The storage volume that the tablets are in, with what it takes to read it.
+    #[prost(message, optional, tag = "13")]
+    volume: Option<wire::Volume>,
+    #[prost(uint32, tag = "14")]
+    bitmap_max_filter_ratio: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 struct TabletNode {
     #[prost(uint64, tag = "1")]
     tablet: u64,
     #[prost(uint64, tag = "2")]
     version: u64,
-    #[prost(uint64, tag = "3")]
-    node: u64,
-    #[prost(uint32, tag = "4")]
-    address: u32,
+    /// Positions of the nodes that have it, the one to read first.
+    #[prost(uint32, repeated, tag = "3")]
+    replicas: Vec<u32>,
     #[prost(uint64, tag = "5")]
     rows: u64,
     #[prost(uint64, tag = "6")]
@@ -92,16 +98,16 @@ impl PhysicalExtensionCodec for TarnCodec {
         }
         let schema = TableSchema::try_from(node.schema.ok_or_else(|| malformed("no schema"))?)
             .map_err(|e| malformed(&e.to_string()))?;
+        let peers: Vec<Peer> = node.peers.into_iter().map(Peer::from).collect();
+        let replica = |position: &u32| peers.get(*position as usize).cloned().ok_or_else(|| malformed("no address"));
         let tablets = node
             .tablets
             .iter()
             .map(|tablet| {
-                let address = node.addresses.get(tablet.address as usize).ok_or_else(|| malformed("no address"))?;
                 Ok(TabletRead {
                     tablet: TabletId(tablet.tablet),
                     version: Version(tablet.version),
-                    node: NodeId(tablet.node),
-                    address: address.clone(),
+                    replicas: tablet.replicas.iter().map(replica).collect::<Result<_>>()?,
                     rows: tablet.rows,
                     bytes: tablet.bytes,
                 })
@@ -120,6 +126,7 @@ impl PhysicalExtensionCodec for TarnCodec {
         let spec = TabletScan {
             table: node.table,
             schema,
+            volume: node.volume.map(|volume| Arc::new(Volume::from(volume))),
             partitions: Vec::new(),
             projection: node.projection.into_iter().map(|i| i as usize).collect(),
             filters,
@@ -130,6 +137,8 @@ impl PhysicalExtensionCodec for TarnCodec {
                 partitions_total: partitions_total as usize,
                 tablets_total: tablets_total as usize,
             },
+            bitmap_max_filter_ratio: u16::try_from(node.bitmap_max_filter_ratio)
+                .map_err(|_| malformed("bitmap_max_filter_ratio"))?,
         };
         let mut source = TabletSource::try_new(self.context.clone(), spec)?;
         source.preaggregation = match node.merged_because {
@@ -148,23 +157,23 @@ impl PhysicalExtensionCodec for TarnCodec {
         let Some(source) = TabletSource::of(node.as_ref()) else {
             return not_impl_err!("{} cannot be sent to another node", node.name());
         };
-        let mut addresses: Vec<String> = Vec::new();
+        let mut peers: Vec<&Peer> = Vec::new();
+        let mut position = |peer| {
+            let known = peers.iter().position(|known| *known == peer);
+            known.unwrap_or_else(|| {
+                peers.push(peer);
+                peers.len() - 1
+            }) as u32
+        };
         let tablets = source
             .tablets
             .iter()
-            .map(|tablet| {
-                let address = addresses.iter().position(|a| *a == tablet.address).unwrap_or_else(|| {
-                    addresses.push(tablet.address.clone());
-                    addresses.len() - 1
-                });
-                TabletNode {
-                    tablet: tablet.tablet.get(),
-                    version: tablet.version.get(),
-                    node: tablet.node.get(),
-                    address: address as u32,
-                    rows: tablet.rows,
-                    bytes: tablet.bytes,
-                }
+            .map(|tablet| TabletNode {
+                tablet: tablet.tablet.get(),
+                version: tablet.version.get(),
+                replicas: tablet.replicas.iter().map(&mut position).collect(),
+                rows: tablet.rows,
+                bytes: tablet.bytes,
             })
             .collect();
         let filters = source
@@ -185,11 +194,13 @@ impl PhysicalExtensionCodec for TarnCodec {
             pruned: [source.pruned.partitions, source.pruned.partitions_total, source.pruned.tablets_total]
                 .map(|count| count as u64)
                 .to_vec(),
-            addresses,
+            peers: peers.into_iter().map(Into::into).collect(),
             merged_because: match &source.preaggregation {
                 Preaggregation::On => None,
                 Preaggregation::Off(reason) => Some(reason.to_string()),
             },
+            volume: source.volume.as_deref().map(Into::into),
+            bitmap_max_filter_ratio: source.bitmap_max_filter_ratio.into(),
         };
         node.encode(buf).map_err(|e| internal_datafusion_err!("cannot encode a tablet scan: {e}"))
     }

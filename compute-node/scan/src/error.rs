@@ -2,23 +2,27 @@
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use tarn_proto::storage::StoreError;
-use tarn_proto::{ErrorKind, TabletId};
+use tarn_proto::{ErrorKind, NodeId, TabletId};
 use vortex::error::VortexError;
+
+use crate::segment::ReadError;
 
 /// A failed scan.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A storage node refused, failed or is away.
-    #[error("cannot read tablet {tablet} of `{table}`")]
+    /// A storage node, or the tablet's storage volume, refused, failed or is away, and no other replica could be read
+    /// instead.
+    #[error("cannot read {tablet} of `{table}`")]
     Store {
         /// `database.table`.
         table: String,
-        /// The tablet, or one of those that the node was asked for.
+        /// The tablet.
         tablet: TabletId,
-        /// What the storage node said.
+        /// The storage node that failed first.
+        node: Option<NodeId>,
+        /// What was said.
         #[source]
-        source: StoreError,
+        source: Box<ReadError>,
     },
     /// A rowset of a manifest is gone: compaction replaced it after the manifest was cached. The manifest has been
     /// forgotten, so that the query succeeds when it is run again.
@@ -26,9 +30,9 @@ pub enum Error {
     Superseded {
         /// The tablet.
         tablet: TabletId,
-        /// What the storage node said.
+        /// What was said.
         #[source]
-        source: StoreError,
+        source: Box<ReadError>,
     },
     /// A rowset was written without a column that the query wants: the column was dropped while the query ran.
     #[error("column `{column}` was dropped while {tablet} was read; run the query again")]
@@ -74,21 +78,51 @@ impl Error {
     /// What the caller must do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Store { source, .. } => source.kind,
+            Self::Store { source, .. } => source.kind(),
             Self::Superseded { .. } | Self::Dropped { .. } => ErrorKind::Unavailable,
             Self::Segment { .. } | Self::Manifest { .. } => ErrorKind::Internal,
             Self::DiskCache { .. } => ErrorKind::Exhausted,
         }
     }
+
+    /// How the query may succeed when it is run again.
+    pub fn again(&self) -> Option<Again> {
+        match self {
+            Self::Superseded { .. } | Self::Dropped { .. } => Some(Again::Refreshed),
+            // What is away or damaged on one node may be whole on another.
+            Self::Store { node: Some(node), source, .. }
+                if matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Internal) =>
+            {
+                Some(Again::Without(*node))
+            }
+            Self::Store { .. } | Self::Segment { .. } | Self::Manifest { .. } | Self::DiskCache { .. } => None,
+        }
+    }
+}
+
+/// How a query that failed may succeed when it is run again, if none of its rows have gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Over the tables as they are then.
+    Refreshed,
+    /// Without a storage node, where other replicas can be read.
+    Without(NodeId),
 }
 
 /// Begins the context of an error of the engine that a scan's error became. Errors lose their type when they cross nodes,
-/// and some operators wrap them; their context stays, and tells kind and message.
+/// and some operators wrap them; their context stays, and tells kind, what may help, and message.
 const FAILED: &str = "tablet scan failed (";
+const REFRESHED: &str = "again";
+const WITHOUT: &str = "again without n";
 
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
-        let context = format!("{FAILED}{}): {}", error.kind(), tarn_proto::error::chain(&error));
+        let again = match error.again() {
+            None => String::new(),
+            Some(Again::Refreshed) => format!("; {REFRESHED}"),
+            Some(Again::Without(node)) => format!("; {WITHOUT}{}", node.get()),
+        };
+        let context = format!("{FAILED}{}{again}): {}", error.kind(), tarn_proto::error::chain(&error));
         Self::External(Box::new(error)).context(context)
     }
 }
@@ -100,6 +134,8 @@ pub struct Failure {
     pub kind: ErrorKind,
     /// What happened, once.
     pub message: String,
+    /// What may help.
+    pub again: Option<Again>,
 }
 
 impl Failure {
@@ -128,15 +164,22 @@ impl Failure {
     }
 
     fn parse(context: &str) -> Option<Self> {
-        let (kind, message) = context.strip_prefix(FAILED)?.split_once("): ")?;
+        let (head, message) = context.strip_prefix(FAILED)?.split_once("): ")?;
+        let (kind, again) = head.split_once("; ").map_or((head, None), |(kind, again)| (kind, Some(again)));
+        let again = again.and_then(|again| match again.strip_prefix(WITHOUT) {
+            Some(node) => node.parse().ok().map(|node| Again::Without(NodeId(node))),
+            None => (again == REFRESHED).then_some(Again::Refreshed),
+        });
         // Some libraries write where they were into the message.
         let message = message.split("\nBacktrace:").next()?.trim_end().to_owned();
-        Some(Self { kind: ErrorKind::from_name(kind)?, message })
+        Some(Self { kind: ErrorKind::from_name(kind)?, message, again })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tarn_proto::storage::StoreError;
+
     use super::*;
 
     fn away() -> DataFusionError {
@@ -145,15 +188,16 @@ mod tests {
             address: "10.0.0.1:9020".to_owned(),
             message: "it does not answer (refused)".to_owned(),
         };
-        Error::Store { table: "d.t".to_owned(), tablet: TabletId(7), source }.into()
+        let (table, node) = ("d.t".to_owned(), Some(NodeId(1002)));
+        Error::Store { table, tablet: TabletId(7), node, source: Box::new(source.into()) }.into()
     }
 
     #[test]
     fn a_failure_keeps_kind_and_message_through_wrappers_and_nodes() {
         let expected = Failure {
             kind: ErrorKind::Unavailable,
-            message: "cannot read tablet t7 of `d.t`: storage node 10.0.0.1:9020: it does not answer (refused)"
-                .to_owned(),
+            message: "cannot read t7 of `d.t`: storage node 10.0.0.1:9020: it does not answer (refused)".to_owned(),
+            again: Some(Again::Without(NodeId(1002))),
         };
         let shared = DataFusionError::Shared(std::sync::Arc::new(away())).context("join");
         // As errors cross nodes: what is inside an external one becomes text.
@@ -164,5 +208,13 @@ mod tests {
             assert_eq!(Failure::of(&error), Some(expected.clone()), "{error}");
         }
         assert_eq!(Failure::of(&DataFusionError::Execution("division by zero".to_owned())), None);
+    }
+
+    #[test]
+    fn a_failure_tells_whether_to_run_the_query_again() {
+        let dropped = Error::Dropped { column: "c".to_owned(), tablet: TabletId(7) };
+        assert_eq!(Failure::of(&dropped.into()).and_then(|failure| failure.again), Some(Again::Refreshed));
+        let damaged = Error::Manifest { tablet: TabletId(7), reason: "damaged".to_owned() };
+        assert_eq!(Failure::of(&damaged.into()).map(|failure| failure.again), Some(None));
     }
 }

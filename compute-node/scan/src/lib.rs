@@ -16,6 +16,9 @@
 //!  tablet/      TabletScan, TabletSource, morsels, merge on read, the stream of a partition
 //!  cache        pieces of segments in memory; blocks of remote segments in memory and on disk
 //!  segment      one segment file: footer, reads through the cache
+//!  replicas     a tablet's segments on storage nodes, with fail-over
+//!  bucket       a tablet's segments in a storage volume
+//!  manifests    which replica's manifest is read, and what is kept of them
 //!  runtime      threads that queries run on
 //!  memory       what a query may use of the process's memory
 //!  paced        joins that can be stopped while they find nothing
@@ -24,15 +27,18 @@
 //!  files/       files as a source
 //! ```
 
+mod bucket;
 mod cache;
 mod codec;
 mod context;
 pub mod distribute;
 mod error;
 pub mod files;
+mod manifests;
 mod memory;
 mod metrics;
 mod paced;
+mod replicas;
 mod runtime;
 mod segment;
 mod tablet;
@@ -40,8 +46,9 @@ mod tablet;
 pub use codec::TarnCodec;
 pub use context::{CacheConfig, ScanContext};
 pub use distribute::{TabletRouting, TabletScaleUp, TabletTaskCount, WorkerSet};
-pub use error::{Error, Failure};
+pub use error::{Again, Error, Failure};
 pub use memory::query_pool;
 pub use paced::{needs_pace, paced};
 pub use runtime::{QueryRows, QueryRuntime};
-pub use tablet::{Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, scan};
+pub use segment::ReadError;
+pub use tablet::{BITMAP_MAX_FILTER_RATIO, Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, scan};

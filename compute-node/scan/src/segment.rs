@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::physical_plan::metrics::Count;
 use futures::FutureExt;
-use tarn_proto::storage::{StoreError, TabletStore};
+use tarn_proto::storage::{IndexKey, StoreError};
+use tarn_proto::{ErrorKind, NodeId, volume};
 use vortex::array::buffer::BufferHandle;
 use vortex::buffer::ByteBuffer;
 use vortex::error::VortexError;
@@ -20,40 +22,79 @@ use crate::metrics;
 /// Read at a file's end to find its footer: holds the footer of a segment of a hundred columns in most cases.
 const FOOTER_READ_BYTES: u64 = 64 << 10;
 
+/// Why bytes of a segment cannot be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A storage node refused, failed or is away.
+    #[error(transparent)]
+    Node(#[from] StoreError),
+    /// The storage volume did.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
+}
+
+impl ReadError {
+    /// What the caller must do.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Node(error) => error.kind,
+            Self::Volume(error) => error.kind(),
+        }
+    }
+}
+
+/// Where the segments of a tablet are read.
+#[async_trait]
+pub(crate) trait SegmentBytes: Send + Sync {
+    /// A range of a file, in full.
+    async fn read(&self, file: &FileKey, bytes: u64, range: Range<u64>) -> Result<Bytes, ReadError>;
+
+    /// Ranges of a segment's index. `NotFound` where there is none: rows are read without it then.
+    async fn read_index(
+        &self,
+        file: &FileKey,
+        index: IndexKey,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, StoreError>;
+
+    /// Whether it is this process that has them.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// The storage node that is read, if it is one.
+    fn node(&self) -> Option<NodeId> {
+        None
+    }
+}
+
 /// Where a segment file is and how large. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SegmentFile {
     pub key: FileKey,
     pub bytes: u64,
-    pub store: Arc<dyn TabletStore>,
-    /// Whether the storage node is this process.
-    pub local: bool,
+    pub from: Arc<dyn SegmentBytes>,
 }
 
 impl SegmentFile {
-    /// Reads a range from the storage node.
-    pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let length = range.end - range.start;
-        let mut read = self.store.read_ranges(self.key.segment, std::slice::from_ref(&range)).await?;
-        match read.pop() {
-            Some(bytes) if bytes.len() as u64 == length && read.is_empty() => {
-                metrics::read(self.local, bytes.len());
-                Ok(bytes)
-            }
-            _ => Err(StoreError {
-                kind: tarn_proto::ErrorKind::Internal,
-                address: if self.local { "in process".to_owned() } else { "remote".to_owned() },
-                message: format!("wrong answer for bytes {range:?} of {:?}", self.key.segment),
-            }),
-        }
+    /// Reads a range from where the file is.
+    pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
+        let bytes = self.from.read(&self.key, self.bytes, range).await?;
+        metrics::read(self.from.is_local(), bytes.len());
+        Ok(bytes)
     }
 
-    async fn read(&self, cache: &BlockCache, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if self.local { self.fetch(range).await } else { cache.read(self, range).await }
+    /// Ranges of one of its indexes, uncached.
+    pub async fn read_index(&self, index: IndexKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        self.from.read_index(&self.key, index, ranges).await
+    }
+
+    async fn read(&self, cache: &BlockCache, range: Range<u64>) -> Result<Bytes, ReadError> {
+        if self.from.is_local() { self.fetch(range).await } else { cache.read(self, range).await }
     }
 
     /// Reads and parses the footer.
-    pub async fn footer(&self, cache: &BlockCache, session: &VortexSession) -> Result<Footer, ReadError> {
+    pub async fn footer(&self, cache: &BlockCache, session: &VortexSession) -> Result<Footer, FooterError> {
         let tail = self.read(cache, self.bytes.saturating_sub(FOOTER_READ_BYTES)..self.bytes).await?;
         let mut deserializer = Footer::deserializer(ByteBuffer::from(tail), session.clone()).with_size(self.bytes);
         loop {
@@ -64,26 +105,26 @@ impl SegmentFile {
                     deserializer.prefix_data(ByteBuffer::from(more));
                 }
                 DeserializeStep::NeedFileSize => {
-                    return Err(ReadError::Format(vortex::error::vortex_err!("no footer in {} bytes", self.bytes)));
+                    return Err(FooterError::Format(vortex::error::vortex_err!("no footer in {} bytes", self.bytes)));
                 }
             }
         }
     }
 }
 
-/// Why a file cannot be read.
-pub(crate) enum ReadError {
-    Store(StoreError),
+/// Why a file cannot be opened.
+pub(crate) enum FooterError {
+    Read(ReadError),
     Format(VortexError),
 }
 
-impl From<StoreError> for ReadError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
+impl From<ReadError> for FooterError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
     }
 }
 
-impl From<VortexError> for ReadError {
+impl From<VortexError> for FooterError {
     fn from(error: VortexError) -> Self {
         Self::Format(error)
     }
@@ -104,7 +145,7 @@ pub(crate) struct Pieces {
     pub cache: Arc<BlockCache>,
     pub metrics: ReadMetrics,
     /// The decoder wraps errors beyond recognition: the first failure is kept here.
-    pub failure: Arc<OnceLock<StoreError>>,
+    pub failure: Arc<OnceLock<ReadError>>,
 }
 
 impl SegmentSource for Pieces {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use proptest::prelude::*;
-use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, TabletStore};
-use tarn_proto::wire::{Manifest, TabletReport};
-use tarn_proto::{ErrorKind, RowsetId, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::storage::{IndexKey, StoreError};
+use tarn_proto::{ErrorKind, RowsetId, TabletId};
+
+use crate::segment::SegmentBytes;
 
 use super::*;
 
@@ -22,55 +23,31 @@ fn content(range: Range<u64>) -> Bytes {
     range.map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
 }
 
-fn away<T>() -> Result<T> {
-    Err(StoreError { kind: ErrorKind::Unavailable, address: "far:1".to_owned(), message: "gone".to_owned() })
+fn away() -> StoreError {
+    StoreError { kind: ErrorKind::Unavailable, address: "far:1".to_owned(), message: "gone".to_owned() }
 }
 
 #[async_trait]
-impl TabletStore for Remote {
-    async fn create_tablets(&self, _: &TableSchema, _: &[TabletId]) -> Result<()> {
-        away()
-    }
-
-    async fn drop_tablets(&self, _: &[TabletId]) -> Result<()> {
-        away()
-    }
-
-    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
-        away()
-    }
-
-    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> Result<()> {
-        away()
-    }
-
-    async fn abort(&self, _: TxnId) -> Result<()> {
-        away()
-    }
-
-    async fn manifests(&self, _: &[(TabletId, Version)]) -> Result<Vec<Manifest>> {
-        away()
-    }
-
-    async fn read_ranges(&self, _: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+impl SegmentBytes for Remote {
+    async fn read(&self, _: &FileKey, bytes: u64, range: Range<u64>) -> Result<Bytes, ReadError> {
         if self.away {
-            return away();
+            return Err(away().into());
         }
         tokio::task::yield_now().await;
-        self.reads.fetch_add(ranges.len() as u64, Ordering::Relaxed);
-        assert!(ranges.iter().all(|r| r.end <= self.bytes));
-        Ok(ranges.iter().cloned().map(content).collect())
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        assert!(range.end <= self.bytes && bytes == self.bytes);
+        Ok(content(range))
     }
 
-    async fn tablets(&self) -> Result<Vec<TabletReport>> {
-        away()
+    async fn read_index(&self, _: &FileKey, _: IndexKey, _: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        Err(away())
     }
 }
 
 fn remote(bytes: u64, is_away: bool) -> (Arc<Remote>, SegmentFile) {
     let store = Arc::new(Remote { bytes, reads: AtomicU64::new(0), away: is_away });
     let segment = SegmentKey { tablet: TabletId(1), rowset: RowsetId(2), segment: 3 };
-    let file = SegmentFile { key: FileKey { segment, checksum: 4 }, bytes, store: store.clone(), local: false };
+    let file = SegmentFile { key: FileKey { segment, checksum: 4 }, bytes, from: store.clone() };
     (store, file)
 }
 
@@ -138,5 +115,6 @@ async fn a_node_that_is_away_is_named() {
     let (_, file) = remote(10, true);
     let cache = BlockCache::open(&memory()).await.unwrap();
     let error = cache.read(&file, 0..5).await.unwrap_err();
-    assert_eq!((error.kind, error.address.as_str()), (ErrorKind::Unavailable, "far:1"));
+    assert!(matches!(&error, ReadError::Node(node) if node.address == "far:1"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tarn_proto::volume::S3Options;
+
 use super::error::FilesError;
 
 /// The format of the files.
@@ -35,19 +37,6 @@ pub struct FilesOptions {
     pub(super) sample: Sample,
     /// Whether a column that one file lacks is NULL there, or an error.
     pub(super) fill_missing: bool,
-}
-
-/// How to reach S3.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct S3Options {
-    pub region: Option<String>,
-    pub endpoint: Option<String>,
-    pub access_key: Option<String>,
-    pub secret_key: Option<String>,
-    pub session_token: Option<String>,
-    pub instance_profile: bool,
-    pub path_style: Option<bool>,
-    pub ssl: bool,
 }
 
 /// How CSV text is written.
@@ -131,25 +120,18 @@ impl FilesOptions {
     pub fn parse(properties: &[(String, String)]) -> Result<Self, FilesError> {
         let mut paths = None;
         let mut format = None;
-        let mut s3 = S3Options { ssl: true, ..S3Options::default() };
+        let mut s3 = S3Options::default();
         let mut csv = CsvOptions::default();
         let mut sample = Sample { files: None, rows: SAMPLE_ROWS, types: true };
         let mut fill_missing = true;
         for (name, value) in properties {
-            let some = || (!value.is_empty()).then(|| value.clone());
+            if let Some(set) = s3.set(name, value) {
+                set.map_err(|reason| wrong(name, reason))?;
+                continue;
+            }
             match name.as_str() {
                 "path" => paths = Some(split_paths(value)),
                 "format" => format = Some(parse_format(value)?),
-                "aws.s3.region" => s3.region = some(),
-                "aws.s3.endpoint" => s3.endpoint = some(),
-                "aws.s3.access_key" => s3.access_key = some(),
-                "aws.s3.secret_key" => s3.secret_key = some(),
-                "aws.s3.session_token" => s3.session_token = some(),
-                "aws.s3.use_instance_profile" | "aws.s3.use_aws_sdk_default_behavior" => {
-                    s3.instance_profile |= boolean(name, value)?;
-                }
-                "aws.s3.enable_path_style_access" => s3.path_style = Some(boolean(name, value)?),
-                "aws.s3.enable_ssl" => s3.ssl = boolean(name, value)?,
                 "csv.column_separator" => csv.separator = Some(byte(name, value)?),
                 "csv.row_delimiter" => csv.delimiter = row_delimiter(name, value)?,
                 "csv.enclose" => csv.enclose = optional_byte(name, value)?,
@@ -180,7 +162,7 @@ impl FilesOptions {
         })?;
         let format =
             format.ok_or(FilesError::MissingProperty { name: "format", remedy: "\"parquet\", \"csv\" or \"json\"" })?;
-        s3.check()?;
+        s3.check().map_err(|(name, reason)| wrong(name, reason))?;
         csv.check()?;
         Ok(Self { paths, format, s3, csv, sample, fill_missing })
     }
@@ -200,21 +182,6 @@ impl fmt::Debug for FilesOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Credentials are in `s3`.
         f.debug_struct("FilesOptions").field("paths", &self.paths).field("format", &self.format).finish_non_exhaustive()
-    }
-}
-
-impl S3Options {
-    /// Values that no message may hold.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        [&self.secret_key, &self.session_token, &self.access_key].into_iter().filter_map(|secret| secret.as_deref())
-    }
-
-    fn check(&self) -> Result<(), FilesError> {
-        match (&self.access_key, &self.secret_key) {
-            (Some(_), None) => Err(wrong("aws.s3.access_key", "needs \"aws.s3.secret_key\" beside it".to_owned())),
-            (None, Some(_)) => Err(wrong("aws.s3.secret_key", "needs \"aws.s3.access_key\" beside it".to_owned())),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use tarn_proto::volume::s3;
 
 use super::error::FilesError;
 use super::location::Root;
-use super::options::{FilesOptions, Format, S3Options};
+use super::options::{FilesOptions, Format};
 
 /// Repeats of one request: with the waits below, about ten seconds.
 const MAX_RETRIES: usize = 6;
@@ -21,11 +21,8 @@ const MAX_RETRIES: usize = 6;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one request with its body, which is at most some row groups.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
-/// Where a bucket is when nothing says so.
-const DEFAULT_REGION: &str = "us-east-1";
 /// What stands in messages in place of a credential.
 const REDACTED: &str = "***";
 
@@ -46,12 +43,15 @@ impl fmt::Debug for Access {
 impl Access {
     /// Opens the store at `root`. Nothing is requested of it.
     pub fn open(options: &FilesOptions, root: Root) -> Result<Self, FilesError> {
-        let mut secrets: Vec<String> = options.s3.secrets().map(str::to_owned).collect();
-        // A secret may hold another: take the longest first.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let secrets = options.s3.secrets();
         let mut access = Self { store: Arc::new(LocalFileSystem::new()), root, format: options.format, secrets };
         if let Root::S3 { bucket } = &access.root {
-            let store = s3(bucket, &options.s3)
+            let retry = RetryConfig {
+                backoff: BackoffConfig { init_backoff: FIRST_WAIT, max_backoff: LONGEST_WAIT, base: 2.0 },
+                max_retries: MAX_RETRIES,
+                retry_timeout: RETRY_TIMEOUT,
+            };
+            let store = s3(bucket, &options.s3, retry, REQUEST_TIMEOUT)
                 .build()
                 .map_err(|error| FilesError::Store { path: format!("s3://{bucket}"), reason: access.redact(&error) })?;
             access.store = Arc::new(store);
@@ -112,50 +112,4 @@ impl Access {
             other => other,
         }
     }
-}
-
-fn s3(bucket: &str, options: &S3Options) -> AmazonS3Builder {
-    let builder = if options.instance_profile {
-        // The node's own identity: environment, web identity, container or instance profile.
-        AmazonS3Builder::from_env()
-    } else {
-        AmazonS3Builder::new()
-    };
-    let retry = RetryConfig {
-        backoff: BackoffConfig { init_backoff: FIRST_WAIT, max_backoff: LONGEST_WAIT, base: 2.0 },
-        max_retries: MAX_RETRIES,
-        retry_timeout: RETRY_TIMEOUT,
-    };
-    let client = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT);
-    let endpoint = options.endpoint.as_ref().map(|endpoint| match endpoint.contains("://") {
-        true => endpoint.trim_end_matches('/').to_owned(),
-        false => format!("{}://{}", if options.ssl { "https" } else { "http" }, endpoint.trim_end_matches('/')),
-    });
-    // Stores other than AWS seldom have a name for each bucket, so there the path is the default.
-    let amazon = endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("amazonaws.com"));
-    let path_style = options.path_style.unwrap_or(!amazon);
-    let mut builder = builder
-        .with_bucket_name(bucket)
-        .with_retry(retry)
-        .with_client_options(client)
-        .with_virtual_hosted_style_request(!path_style)
-        .with_region(options.region.as_deref().unwrap_or(DEFAULT_REGION));
-    if let Some(endpoint) = endpoint {
-        let endpoint = match endpoint.split_once("://") {
-            Some((scheme, host)) if !path_style => format!("{scheme}://{bucket}.{host}"),
-            _ => endpoint,
-        };
-        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-    }
-    match (&options.access_key, &options.secret_key) {
-        (Some(key), Some(secret)) => {
-            builder = builder.with_access_key_id(key).with_secret_access_key(secret);
-            if let Some(token) = &options.session_token {
-                builder = builder.with_token(token);
-            }
-        }
-        _ if options.instance_profile => {}
-        _ => builder = builder.with_skip_signature(true),
-    }
-    builder
 }

@@ -1,23 +1,22 @@
 //! One run of a scan, shared by its output partitions.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
-use roaring::{RoaringBitmap, RoaringTreemap};
 use tarn_proto::query_id::QueryId;
-use tarn_proto::storage::{SegmentKey, StoreError};
-use tarn_proto::{ErrorKind, RowsetId, SchemaVersion, TabletId};
+use tarn_proto::storage::SegmentKey;
+use tarn_proto::{ErrorKind, RowsetId, SchemaVersion};
 use tokio::sync::OnceCell;
 use vortex::array::VortexSessionExecute;
 use vortex::arrow::ArrowSessionExt;
@@ -25,22 +24,24 @@ use vortex::dtype::Nullability;
 use vortex::error::{VortexError, VortexResult};
 use vortex::expr::{Expression, and_collect, get_item, pack, root};
 use vortex::file::VortexFile;
-use vortex::layout::LayoutReader;
 use vortex::layout::scan::scan_builder::ScanBuilder;
 use vortex::layout::segments::SharedSegmentSource;
 use vortex::scan::selection::Selection;
 
+use super::index::{FilteredRows, Selected};
 use super::key_range::KeyRange;
 use super::membership::{Learned, Membership};
 use super::merge::{self, Merging, Overlapping, OverlappingSegment};
 use super::morsel::{self, Morsel, Work};
 use super::older::{SegmentRead, check_dropped};
 use super::partition::{Batches, Partition};
-use super::{TabletRead, TabletSource, Wanted, pushdown};
+use super::planned::{Opened, Planned, Segment, delete_vector};
+use super::zones::CountedZones;
+use super::{TabletSource, Wanted, index, pushdown};
 use crate::cache::FileKey;
 use crate::error::Error;
 use crate::metrics;
-use crate::segment::{Pieces, ReadError, ReadMetrics, SegmentFile};
+use crate::segment::{FooterError, Pieces, ReadError, ReadMetrics, SegmentFile};
 
 /// Splits of a morsel in flight in one output partition: enough to read ahead while one is decoded.
 pub(super) const READ_AHEAD: usize = 4;
@@ -55,46 +56,18 @@ pub(crate) struct Execution {
     planned: OnceCell<Planned>,
     /// Rows that may still be returned.
     budget: Option<AtomicU64>,
-    failure: Arc<OnceLock<StoreError>>,
+    failure: Arc<OnceLock<ReadError>>,
     query: OnceLock<QueryId>,
     learned: Arc<Learned>,
     pruned: Count,
-}
-
-pub(super) struct Planned {
-    segments: Vec<Segment>,
-    merging: Option<Arc<Merging>>,
-    /// One queue, or one for each partition.
-    queues: Vec<Mutex<VecDeque<Work>>>,
-}
-
-struct Segment {
-    tablet: TabletRead,
-    rowset: RowsetId,
-    /// The version of the schema it was written under.
-    written: SchemaVersion,
-    file: SegmentFile,
-    deleted: Option<RoaringTreemap>,
-    opened: OnceCell<Opened>,
-}
-
-impl Planned {
-    /// The next work for an output partition.
-    pub fn take(&self, partition: usize) -> Option<Work> {
-        self.queues[partition % self.queues.len()].lock().pop_front()
-    }
-}
-
-/// A segment whose footer is known.
-struct Opened {
-    file: VortexFile,
-    reader: Arc<dyn LayoutReader>,
+    filtered: FilteredRows,
 }
 
 impl Execution {
     pub fn new(source: &TabletSource, shared: bool) -> Self {
         Self {
             pruned: MetricBuilder::new(&source.metrics).global_counter("segments_pruned"),
+            filtered: FilteredRows::new(&source.metrics),
             budget: source.limit.map(|limit| AtomicU64::new(limit as u64)),
             plain: Wanted {
                 columns: source.projection.clone(),
@@ -144,21 +117,24 @@ impl Execution {
 
     async fn plan(&self) -> Result<Planned> {
         let source = &self.source;
-        let manifests = source.context.manifests(&source.table, &source.tablets).await?;
+        let manifests = source.context.manifests(source).await?;
         let keys = KeyRange::of(&source.schema, &source.filters);
         let merging = Merging::of(source)?.map(Arc::new);
         let mut segments = Vec::new();
         let mut ranges = Vec::new();
         let mut overlapping = Vec::new();
-        for (tablet, manifest) in source.tablets.iter().zip(manifests) {
-            let store = source.context.pool().get(tablet.node, &tablet.address);
-            let store = store.map_err(|error| self.unreadable(tablet.tablet, error))?;
-            let store = self.query.get().and_then(|query| store.for_query(query)).unwrap_or(store);
+        for (tablet, located) in source.tablets.iter().zip(manifests) {
+            let from = source.context.segments_of(source, tablet, &located, self.query.get())?;
             let mut found = Vec::new();
-            for rowset in &manifest.rowsets {
+            for rowset in &located.manifest.rowsets {
                 for segment in &rowset.segments {
                     let key =
                         SegmentKey { tablet: tablet.tablet, rowset: RowsetId(rowset.id), segment: segment.number };
+                    let rows = match &keys {
+                        Some(keys) => keys.rows(&segment.short_key_index, segment.rows),
+                        None => 0..segment.rows,
+                    };
+                    self.filtered.short_key.add((segment.rows - (rows.end - rows.start)) as usize);
                     segments.push(Segment {
                         tablet: tablet.clone(),
                         rowset: key.rowset,
@@ -166,16 +142,15 @@ impl Execution {
                         file: SegmentFile {
                             key: FileKey { segment: key, checksum: segment.checksum },
                             bytes: segment.bytes,
-                            store: store.clone(),
-                            local: source.context.pool().is_local(tablet.node),
+                            from: from.clone(),
                         },
+                        rows: segment.rows,
+                        range: rows.clone(),
                         deleted: delete_vector(tablet, &segment.delete_vector)?,
+                        indexes: segment.indexes.clone(),
                         opened: OnceCell::new(),
+                        selected: OnceCell::new(),
                     });
-                    let rows = match &keys {
-                        Some(keys) => keys.rows(&segment.short_key_index, segment.rows),
-                        None => 0..segment.rows,
-                    };
                     if rows.is_empty() && segment.rows > 0 {
                         self.pruned.add(1);
                         metrics::segment_pruned();
@@ -213,7 +188,7 @@ impl Execution {
 
     fn failed(&self, segment: &Segment, error: VortexError) -> DataFusionError {
         match self.failure.get() {
-            Some(store) => self.store_failed(segment, store.clone()),
+            Some(read) => self.unreadable(segment, read.clone()),
             None => Error::Segment {
                 tablet: segment.tablet.tablet,
                 rowset: segment.rowset,
@@ -224,23 +199,26 @@ impl Execution {
         .into()
     }
 
-    fn unreadable(&self, tablet: TabletId, source: StoreError) -> Error {
-        Error::Store { table: self.source.table.to_string(), tablet, source }
-    }
-
-    fn store_failed(&self, segment: &Segment, error: StoreError) -> Error {
-        if error.kind != ErrorKind::NotFound {
-            return self.unreadable(segment.tablet.tablet, error);
+    /// Why a segment could not be read, from none of the replicas. Another manifest may help.
+    fn unreadable(&self, segment: &Segment, source: ReadError) -> Error {
+        let (tablet, kind) = (segment.tablet.tablet, source.kind());
+        if kind == ErrorKind::NotFound || kind.is_retryable() {
+            self.source.context.forget_manifest(tablet, segment.tablet.version);
         }
-        self.source.context.forget_manifest(segment.tablet.tablet, segment.tablet.version);
-        Error::Superseded { tablet: segment.tablet.tablet, source: error }
+        match kind {
+            ErrorKind::NotFound => Error::Superseded { tablet, source: Box::new(source) },
+            _ => {
+                let (table, node) = (self.source.table.to_string(), segment.file.from.node());
+                Error::Store { table, tablet, node, source: Box::new(source) }
+            }
+        }
     }
 
     async fn open_segment(&self, segment: &Segment, reads: &ReadMetrics) -> Result<Opened> {
         let context = &self.source.context;
         let footer = context.footer(&segment.file).await.map_err(|error| match error {
-            ReadError::Store(error) => self.store_failed(segment, error).into(),
-            ReadError::Format(error) => self.failed(segment, error),
+            FooterError::Read(error) => self.unreadable(segment, error).into(),
+            FooterError::Format(error) => self.failed(segment, error),
         })?;
         let pieces = SharedSegmentSource::new(Pieces {
             file: segment.file.clone(),
@@ -250,8 +228,27 @@ impl Execution {
             failure: self.failure.clone(),
         });
         let file = VortexFile::new(footer, Arc::new(pieces), context.session().clone());
-        let reader = file.layout_reader().map_err(|e| self.failed(segment, e))?;
+        let inner = file.layout_reader().map_err(|e| self.failed(segment, e))?;
+        let reader = Arc::new(CountedZones { inner, rows: self.filtered.zone_map.clone() });
         Ok(Opened { file, reader })
+    }
+
+    /// What the indexes of a segment leave over.
+    async fn select(&self, segment: &Segment, filters: &[Arc<dyn PhysicalExpr>], reads: &ReadMetrics) -> Selected {
+        let TabletSource { context, schema, bitmap_max_filter_ratio, .. } = &self.source;
+        let seen = index::Segment {
+            schema,
+            file: &segment.file,
+            indexes: &segment.indexes,
+            rows: segment.rows,
+            range: segment.range.clone(),
+            deleted: segment.deleted.as_ref(),
+            bitmap_ratio: *bitmap_max_filter_ratio,
+            cache: context.cache(),
+            reads,
+            filtered: &self.filtered,
+        };
+        index::select(&seen, filters).await
     }
 
     /// The filters as they are now: what Vortex evaluates, and the tests that are left.
@@ -283,9 +280,7 @@ impl Execution {
             }
             (Work::Rows(morsel), _) if self.source.filters.is_empty() && self.source.projection.is_empty() => {
                 let rows = planned.segments[morsel.segment].live(morsel) as usize;
-                let options = RecordBatchOptions::new().with_row_count(Some(rows));
-                let batch = RecordBatch::try_new_with_options(self.source.output.clone(), Vec::new(), &options)?;
-                Ok(stream::iter([Ok(batch)]).boxed())
+                counted(self.source.output.clone(), rows)
             }
             (Work::Rows(morsel), _) => self.segment_rows(morsel, &self.plain, reads, READ_AHEAD).await,
         }
@@ -300,20 +295,30 @@ impl Execution {
         ahead: usize,
     ) -> Result<Batches> {
         let segment = &self.planned().await?.segments[morsel.segment];
+        let selected = segment.selected.get_or_init(|| self.select(segment, &wanted.filters, reads)).await;
+        let count = selected.count(&morsel.rows, segment.deleted.as_ref());
+        if count == 0 {
+            return Ok(stream::empty().boxed());
+        }
+        if wanted.columns.is_empty() && selected.filters.is_empty() {
+            return counted(wanted.output.clone(), count as usize);
+        }
         let opened = segment.opened.get_or_try_init(|| self.open_segment(segment, reads)).await?;
         let TabletSource { context, schema, .. } = &self.source;
         let Wanted { columns, output, filters } = wanted;
         let dtype = opened.file.dtype();
         check_dropped(schema, columns, filters, segment.written, dtype, segment.tablet.tablet)?;
-        let read = SegmentRead::new(context, schema, columns, output.clone(), filters, dtype)?;
+        let read = SegmentRead::new(context, schema, columns, output.clone(), &selected.filters, dtype)?;
         let (filter, membership) = self.filter(wanted, &read)?;
         let excluded = filter.as_ref().map(|filter| opened.file.can_prune(filter)).transpose();
         if read.nothing || excluded.map_err(|e| self.failed(segment, e))? == Some(true) {
             self.pruned.add(1);
+            self.filtered.zone_map.add(count as usize);
             metrics::segment_pruned();
             return Ok(stream::empty().boxed());
         }
-        let splits = self.splits(morsel, segment, opened, read, filter).map_err(|e| self.failed(segment, e))?;
+        let selection = selected.selection(segment.deleted.as_ref());
+        let splits = self.splits(morsel, selection, opened, read, filter).map_err(|e| self.failed(segment, e))?;
         let execution = self.clone();
         let index = morsel.segment;
         Ok(stream::iter(splits)
@@ -329,7 +334,7 @@ impl Execution {
     fn splits(
         &self,
         morsel: &Morsel,
-        segment: &Segment,
+        selection: Selection,
         opened: &Opened,
         read: SegmentRead,
         filter: Option<Expression>,
@@ -345,7 +350,7 @@ impl Execution {
             .with_projection(projection)
             .with_some_filter(filter)
             .with_row_range(morsel.rows.clone())
-            .with_selection(segment.deleted.clone().map_or(Selection::All, Selection::ExcludeRoaring))
+            .with_selection(selection)
             .map(move |chunk| {
                 let mut ctx = session.create_execution_ctx();
                 let arrow = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
@@ -373,21 +378,9 @@ impl Execution {
     }
 }
 
-impl Segment {
-    /// Rows of a morsel that are not deleted.
-    fn live(&self, morsel: &Morsel) -> u64 {
-        let rows = morsel.rows.end - morsel.rows.start;
-        self.deleted.as_ref().map_or(rows, |deleted| rows - deleted.range_cardinality(morsel.rows.clone()))
-    }
-}
-
-fn delete_vector(tablet: &TabletRead, bytes: &[u8]) -> Result<Option<RoaringTreemap>> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let bitmap = RoaringBitmap::deserialize_from(bytes).map_err(|error| Error::Manifest {
-        tablet: tablet.tablet,
-        reason: format!("damaged delete vector: {error}"),
-    })?;
-    Ok(Some(RoaringTreemap::from_bitmaps([(0, bitmap)])))
+/// So many rows without columns.
+fn counted(output: SchemaRef, rows: usize) -> Result<Batches> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(output, Vec::new(), &options)?;
+    Ok(stream::iter([Ok(batch)]).boxed())
 }

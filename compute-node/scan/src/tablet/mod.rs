@@ -9,14 +9,17 @@
 
 mod columns;
 mod execution;
+mod index;
 mod key_range;
 mod membership;
 mod merge;
 mod morsel;
 mod older;
 mod partition;
+mod planned;
 mod pushdown;
 mod source;
+mod zones;
 
 use std::sync::Arc;
 
@@ -24,22 +27,23 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use tarn_proto::{NodeId, TableSchema, TabletId, Version};
+use tarn_proto::storage::Peer;
+use tarn_proto::volume::Volume;
+use tarn_proto::{TableSchema, TabletId, Version};
 
 use crate::context::ScanContext;
+pub use index::BITMAP_MAX_FILTER_RATIO;
 pub use source::TabletSource;
 
-/// A tablet to read, and a storage node that has it.
+/// A tablet to read, and the storage nodes that have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TabletRead {
     /// The tablet.
     pub tablet: TabletId,
     /// The version to read.
     pub version: Version,
-    /// A storage node with a replica.
-    pub node: NodeId,
-    /// The node's address, `host:port`.
-    pub address: String,
+    /// Replicas that have the version; the first is read, the others if it fails.
+    pub replicas: Arc<[Peer]>,
     /// Rows at that version, as the catalog counts them.
     pub rows: u64,
     /// Size of the segments.
@@ -84,6 +88,8 @@ pub struct TabletScan {
     pub table: String,
     /// The table's schema.
     pub schema: TableSchema,
+    /// The storage volume that the tablets are in, if they are in one.
+    pub volume: Option<Arc<Volume>>,
     /// The tablets, grouped into output partitions. The grouping says how many partitions there are; they share the
     /// work and any of them may return rows of any tablet.
     pub partitions: Vec<Vec<TabletRead>>,
@@ -97,6 +103,9 @@ pub struct TabletScan {
     pub exact_rows: bool,
     /// What pruning left.
     pub pruned: Pruned,
+    /// Bitmap indexes are used where filters let pass at most so many thousandths of the values of their columns, all
+    /// columns multiplied; see [`BITMAP_MAX_FILTER_RATIO`].
+    pub bitmap_max_filter_ratio: u16,
 }
 
 impl TabletScan {

@@ -20,6 +20,7 @@ use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, Push
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, apply_expression_roots};
 use tarn_proto::TableSchema;
+use tarn_proto::volume::Volume;
 use url::Url;
 
 use super::execution::Execution;
@@ -35,6 +36,8 @@ pub struct TabletSource {
     pub(crate) context: Arc<ScanContext>,
     pub(crate) table: Arc<str>,
     pub(crate) schema: Arc<TableSchema>,
+    /// Where the tablets' segments are, if not on their storage nodes.
+    pub(crate) volume: Option<Arc<Volume>>,
     pub(crate) tablets: Arc<[TabletRead]>,
     pub(crate) partitions: usize,
     pub(crate) projection: Vec<usize>,
@@ -45,6 +48,7 @@ pub struct TabletSource {
     /// Of no meaning where no rows are merged.
     pub(crate) preaggregation: Preaggregation,
     pub(crate) pruned: Pruned,
+    pub(crate) bitmap_max_filter_ratio: u16,
     /// The worker that should run this, because it has the tablets in its cache. Not sent over the wire.
     pub(crate) home: Option<Url>,
     pub(crate) output: SchemaRef,
@@ -58,6 +62,7 @@ impl TabletSource {
             context,
             table: spec.table.into(),
             schema: Arc::new(spec.schema),
+            volume: spec.volume,
             partitions: spec.partitions.len().max(1),
             tablets: spec.partitions.into_iter().flatten().collect(),
             projection: spec.projection,
@@ -66,6 +71,7 @@ impl TabletSource {
             exact_rows: spec.exact_rows,
             preaggregation: Preaggregation::Off("None aggregate function".into()),
             pruned: spec.pruned,
+            bitmap_max_filter_ratio: spec.bitmap_max_filter_ratio,
             home: None,
             output,
             metrics: ExecutionPlanMetricsSet::new(),

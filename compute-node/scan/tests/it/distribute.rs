@@ -13,7 +13,7 @@ use tarn_proto::TabletId;
 use tarn_scan::{TabletRead, TabletRouting, TabletScaleUp, TabletSource, TabletTaskCount, WorkerSet};
 use url::Url;
 
-use crate::fixture::{Fixture, NODE, VERSION};
+use crate::fixture::{Fixture, VERSION, replicas};
 
 fn workers(count: usize) -> Vec<Url> {
     (0..count).map(|i| format!("http://worker-{i}:9400").parse().unwrap()).collect()
@@ -27,8 +27,7 @@ async fn plan(tablets: u64, bytes: u64) -> Arc<dyn ExecutionPlan> {
             vec![TabletRead {
                 tablet: TabletId(id),
                 version: VERSION,
-                node: NODE,
-                address: "127.0.0.1:1".to_owned(),
+                replicas: replicas(),
                 rows: 1000,
                 bytes,
             }]

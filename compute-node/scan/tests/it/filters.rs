@@ -48,7 +48,7 @@ fn column() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-fn predicate() -> impl Strategy<Value = String> {
+pub fn predicate() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         6 => comparison(),
         1 => column().prop_map(|c| format!("{c} is null")),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::*;
 use arrow::datatypes::{DataType as ArrowType, Int32Type, SchemaRef};
@@ -15,10 +15,14 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use parking_lot::Mutex;
+use tarn_proto::index::{Class, bitmap, bloom};
 use tarn_proto::segment::{storage_schema, to_storage};
 use tarn_proto::short_key::{ShortKey, encode_index};
-use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore};
-use tarn_proto::wire::{Manifest, Rowset, Segment, TabletReport};
+use tarn_proto::storage::{
+    IndexKey, LoadSpec, Peer, PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore,
+    Unpublished,
+};
+use tarn_proto::wire::{Manifest, Rowset, Segment, SegmentIndex, TabletReport};
 use tarn_proto::*;
 use tarn_scan::{CacheConfig, Pruned, ScanContext, TabletRead, TabletScan};
 use vortex::VortexSessionDefault;
@@ -30,10 +34,17 @@ use vortex::session::VortexSession;
 pub const NODE: NodeId = NodeId(7);
 pub const VERSION: Version = Version(3);
 
+/// The one replica that most tests have.
+pub fn replicas() -> Arc<[Peer]> {
+    [Peer { node: NODE, address: "127.0.0.1:1".to_owned() }].into()
+}
+
 /// Serves segments that tests put into it.
 #[derive(Default)]
 pub struct FakeStore {
     segments: Mutex<BTreeMap<(u64, u64, u32), Bytes>>,
+    /// Index files. What changes here is not told in manifests.
+    pub indexes: Mutex<BTreeMap<(u64, u64, u32, IndexKey), Bytes>>,
     manifests: Mutex<BTreeMap<u64, Manifest>>,
     /// Segments whose bytes fail their checksum.
     pub damaged: Mutex<HashSet<SegmentKey>>,
@@ -41,6 +52,58 @@ pub struct FakeStore {
     pub gone: Mutex<HashSet<SegmentKey>>,
     pub bytes_read: AtomicU64,
     pub manifest_calls: AtomicU64,
+    /// Reads until it does not answer any more; 0: as many as there are.
+    pub reads_left: AtomicU64,
+    pub away: AtomicBool,
+}
+
+impl FakeStore {
+    fn check(&self) -> Result<()> {
+        match self.away.load(Ordering::SeqCst) {
+            true => refuse(ErrorKind::Unavailable, "it does not answer".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a read.
+    fn check_read(&self) -> Result<()> {
+        self.check()?;
+        if self.reads_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1) {
+            self.away.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Changes what it says of a tablet.
+    pub fn change_manifest(&self, tablet: u64, change: impl FnOnce(&mut Manifest)) {
+        change(self.manifests.lock().get_mut(&tablet).unwrap());
+    }
+
+    /// Every segment with its checksum.
+    pub fn files(&self) -> Vec<(SegmentKey, u32, Bytes)> {
+        let segments = self.segments.lock();
+        let file = |(&(tablet, rowset, segment), bytes): (&(u64, u64, u32), &Bytes)| {
+            let key = SegmentKey { tablet: TabletId(tablet), rowset: RowsetId(rowset), segment };
+            // Checksums are the segments' numbers here.
+            (key, segment, bytes.clone())
+        };
+        segments.iter().map(file).collect()
+    }
+
+    /// Forgets a tablet.
+    pub fn forget(&self, tablet: u64) {
+        self.manifests.lock().remove(&tablet);
+    }
+
+    /// The same tablets on another node.
+    pub fn copied(&self) -> Self {
+        Self {
+            segments: Mutex::new(self.segments.lock().clone()),
+            indexes: Mutex::new(self.indexes.lock().clone()),
+            manifests: Mutex::new(self.manifests.lock().clone()),
+            ..Self::default()
+        }
+    }
 }
 
 fn refuse<T>(kind: ErrorKind, message: String) -> Result<T> {
@@ -57,11 +120,11 @@ impl TabletStore for FakeStore {
         refuse(ErrorKind::Invalid, "read-only".to_owned())
     }
 
-    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &LoadSpec) -> Result<Box<dyn RowsetWriter>> {
         refuse(ErrorKind::Invalid, "read-only".to_owned())
     }
 
-    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> Result<()> {
+    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> Result<Vec<Unpublished>> {
         refuse(ErrorKind::Invalid, "read-only".to_owned())
     }
 
@@ -70,6 +133,7 @@ impl TabletStore for FakeStore {
     }
 
     async fn manifests(&self, tablets: &[(TabletId, Version)]) -> Result<Vec<Manifest>> {
+        self.check()?;
         self.manifest_calls.fetch_add(1, Ordering::Relaxed);
         let manifests = self.manifests.lock();
         tablets
@@ -84,6 +148,7 @@ impl TabletStore for FakeStore {
     async fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         // Let others run, as a read of a disk does.
         tokio::task::yield_now().await;
+        self.check_read()?;
         if self.damaged.lock().contains(&key) {
             return refuse(ErrorKind::Internal, format!("segment {} of {} is damaged", key.segment, key.tablet));
         }
@@ -99,6 +164,17 @@ impl TabletStore for FakeStore {
                 segment.slice(range.start as usize..range.end as usize)
             })
             .collect())
+    }
+
+    async fn read_index(&self, key: SegmentKey, index: IndexKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        tokio::task::yield_now().await;
+        self.check()?;
+        let indexes = self.indexes.lock();
+        let Some(file) = indexes.get(&(key.tablet.get(), key.rowset.get(), key.segment, index)) else {
+            return refuse(ErrorKind::NotFound, "no such index".to_owned());
+        };
+        let range = |range: &Range<u64>| file.get(range.start as usize..range.end as usize).map(Bytes::copy_from_slice);
+        ranges.iter().map(|r| range(r).map_or_else(|| refuse(ErrorKind::Invalid, "too short".to_owned()), Ok)).collect()
     }
 
     async fn tablets(&self) -> Result<Vec<TabletReport>> {
@@ -149,6 +225,7 @@ pub fn schema() -> TableSchema {
             })
             .collect(),
         sort_key: vec![ColumnId(40), ColumnId(39)],
+        indexes: Vec::new(),
     }
 }
 
@@ -251,6 +328,7 @@ impl FakeStore {
         let session = VortexSession::default().with_tokio();
         let stored = to_storage(&schema.columns, &storage_schema(&schema.columns), batch).unwrap();
         let index = encode_index(&ShortKey::of(schema), stored.columns(), stored.num_rows(), |row| row);
+        let indexes = self.write_indexes(schema, (tablet, rowset, number), &stored);
         let bytes = segment_bytes(&session, stored).await;
         let mut delete_vector = Vec::new();
         if !deleted.is_empty() {
@@ -264,6 +342,7 @@ impl FakeStore {
             checksum: number,
             delete_vector: delete_vector.into(),
             short_key_index: index.into(),
+            indexes,
         };
         self.segments.lock().insert((tablet, rowset, number), bytes);
         let mut manifests = self.manifests.lock();
@@ -271,6 +350,7 @@ impl FakeStore {
             tablet_id: tablet,
             version: VERSION.get(),
             rowsets: Vec::new(),
+            volume_id: 0,
         });
         match manifest.rowsets.iter_mut().find(|r| r.id == rowset) {
             Some(rowset) => rowset.segments.push(segment),
@@ -284,18 +364,67 @@ impl FakeStore {
     }
 }
 
+impl FakeStore {
+    /// Adds the indexes that the schema has.
+    fn write_indexes(&self, schema: &TableSchema, of: (u64, u64, u32), stored: &RecordBatch) -> Vec<SegmentIndex> {
+        let mut told = Vec::new();
+        for index in &schema.indexes {
+            let position = schema.index_of(index.column).unwrap();
+            let class = Class::of(&schema.columns[position].data_type).unwrap();
+            let file = match index.kind {
+                IndexKind::Bitmap => {
+                    let mut builder = bitmap::Builder::new(class);
+                    builder.push(stored.column(position)).unwrap();
+                    builder.finish()
+                }
+                IndexKind::Bloom => {
+                    let mut builder = bloom::Builder::new(class);
+                    builder.push(stored.column(position)).unwrap();
+                    Ok(builder.finish())
+                }
+            };
+            let Ok(file) = file else { continue };
+            told.push(SegmentIndex {
+                column: index.column.get(),
+                kind: wire::IndexKind::from(index.kind).into(),
+                bytes: file.len() as u64,
+                checksum: of.2,
+            });
+            let key = IndexKey { column: index.column, kind: index.kind };
+            self.indexes.lock().insert((of.0, of.1, of.2, key), file.into());
+        }
+        told
+    }
+}
+
 impl Fixture {
     pub async fn new() -> Self {
         Self::with_cache(CacheConfig { memory_bytes: 64 << 20, ..CacheConfig::default() }).await
     }
 
     pub async fn with_cache(cache: CacheConfig) -> Self {
+        Self::of(schema(), cache).await
+    }
+
+    /// With indexes of these columns.
+    pub async fn indexed(bitmaps: &[&str], blooms: &[&str]) -> Self {
+        let mut schema = schema();
+        for (kind, columns) in [(IndexKind::Bitmap, bitmaps), (IndexKind::Bloom, blooms)] {
+            for name in columns {
+                let column = schema.column(name).unwrap().id;
+                schema.indexes.push(Index { name: (*name).to_owned(), column, kind, comment: String::new() });
+            }
+        }
+        Self::of(schema, CacheConfig { memory_bytes: 64 << 20, ..CacheConfig::default() }).await
+    }
+
+    async fn of(schema: TableSchema, cache: CacheConfig) -> Self {
         let store = Arc::new(FakeStore::default());
         let deleted: Vec<u32> = (0..30_000).filter(|row| row % 7 == 3 || (1000..4000).contains(row)).collect();
         let parts = [rows(0..70_000), rows(70_000..100_000), rows(100_000..101_500)];
-        store.add(1, 10, 0, &parts[0], &[]).await;
-        store.add(1, 11, 0, &parts[1], &deleted).await;
-        store.add(2, 12, 3, &parts[2], &[]).await;
+        store.write(&schema, 1, 10, 0, &parts[0], &[]).await;
+        store.write(&schema, 1, 11, 0, &parts[1], &deleted).await;
+        store.write(&schema, 2, 12, 3, &parts[2], &[]).await;
         let live: BooleanArray = (0..30_000u32).map(|row| Some(deleted.binary_search(&row).is_err())).collect();
         let rows =
             vec![parts[0].clone(), arrow::compute::filter_record_batch(&parts[1], &live).unwrap(), parts[2].clone()];
@@ -304,20 +433,21 @@ impl Fixture {
         let tablet = |id: u64, rows: u64, bytes: u64| TabletRead {
             tablet: TabletId(id),
             version: VERSION,
-            node: NODE,
-            address: "127.0.0.1:1".to_owned(),
+            replicas: replicas(),
             rows,
             bytes,
         };
         let spec = TabletScan {
             table: "db.things".to_owned(),
-            schema: schema(),
+            projection: (0..schema.columns.len()).collect(),
+            schema,
+            volume: None,
             partitions: vec![vec![tablet(1, 100_000, 9 << 20), tablet(2, 1_500, 1 << 17)]],
-            projection: (0..schema().columns.len()).collect(),
             filters: Vec::new(),
             limit: None,
             exact_rows: false,
             pruned: Pruned { partitions: 1, partitions_total: 4, tablets_total: 8 },
+            bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
         };
         Self { store, context, spec, rows }
     }

@@ -3,11 +3,14 @@
 // Helpers outside `#[test]` functions are tests too, which the lint does not see.
 #![allow(clippy::unwrap_used)]
 
+mod bucket;
 mod codec;
 mod distribute;
+mod failover;
 mod files;
 mod filters;
 mod fixture;
+mod indexes;
 mod merged;
 mod older;
 mod reads;

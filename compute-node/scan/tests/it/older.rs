@@ -12,7 +12,7 @@ use tarn_proto::*;
 use tarn_scan::{CacheConfig, Failure, Pruned, ScanContext, TabletRead, TabletScan};
 use tokio::runtime::Runtime;
 
-use crate::fixture::{FakeStore, NODE, Table, VERSION, answer, assert_same, explain};
+use crate::fixture::{FakeStore, NODE, Table, VERSION, answer, assert_same, explain, replicas};
 
 /// Rows of each segment: several zones.
 const ROWS: i64 = 20_000;
@@ -34,6 +34,7 @@ fn table(version: u32, columns: Vec<Column>) -> TableSchema {
         columns,
         keys: vec![ColumnId(1)],
         sort_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
     }
 }
 
@@ -165,8 +166,7 @@ fn register(session: &SessionContext, context: Arc<ScanContext>, schema: TableSc
     let tablet = TabletRead {
         tablet: TabletId(1),
         version: VERSION,
-        node: NODE,
-        address: "127.0.0.1:1".to_owned(),
+        replicas: replicas(),
         rows,
         bytes: 1 << 20,
     };
@@ -174,11 +174,13 @@ fn register(session: &SessionContext, context: Arc<ScanContext>, schema: TableSc
         table: "db.things".to_owned(),
         projection: (0..schema.columns.len()).collect(),
         schema,
+        volume: None,
         partitions: vec![vec![tablet]],
         filters: Vec::new(),
         limit: None,
         exact_rows: false,
         pruned: Pruned::default(),
+        bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
     };
     session.register_table("things", Arc::new(Table { context, spec })).unwrap();
 }

@@ -11,7 +11,7 @@ use tarn_proto::*;
 use tarn_scan::{CacheConfig, Pruned, ScanContext, TabletRead, TabletScan};
 
 use super::config;
-use crate::fixture::{FakeStore, NODE, Table, VERSION, assert_same};
+use crate::fixture::{FakeStore, NODE, Table, VERSION, assert_same, replicas};
 
 const ROWSETS: i64 = 3;
 const ROWS: i64 = 220_000;
@@ -37,6 +37,7 @@ async fn session(key: DataType, text: impl Fn(i64) -> Option<String>) -> Session
         ],
         keys: vec![ColumnId(1), ColumnId(2)],
         sort_key: vec![ColumnId(1), ColumnId(2)],
+        indexes: Vec::new(),
     };
     let batch = |rows: &BTreeMap<(Option<String>, i64), i64>| {
         let keys: ArrayRef = if is_text {
@@ -66,8 +67,7 @@ async fn session(key: DataType, text: impl Fn(i64) -> Option<String>) -> Session
     let read = TabletRead {
         tablet: TabletId(1),
         version: VERSION,
-        node: NODE,
-        address: "127.0.0.1:1".to_owned(),
+        replicas: replicas(),
         rows,
         bytes: rows * 20,
     };
@@ -75,12 +75,14 @@ async fn session(key: DataType, text: impl Fn(i64) -> Option<String>) -> Session
     let spec = TabletScan {
         table: "db.things".to_owned(),
         schema,
+        volume: None,
         partitions: vec![vec![read]],
         projection: vec![0, 1, 2],
         filters: Vec::new(),
         limit: None,
         exact_rows: false,
         pruned: Pruned::default(),
+        bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
     };
     let session = SessionContext::new_with_config(config(3, 8192, true));
     session.register_table("things", Arc::new(Table { context, spec })).unwrap();

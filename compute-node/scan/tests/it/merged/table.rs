@@ -17,7 +17,7 @@ use tarn_proto::storage::StorePool;
 use tarn_proto::*;
 use tarn_scan::{CacheConfig, Preaggregation, Pruned, ScanContext, TabletRead, TabletScan, TabletSource};
 
-use crate::fixture::{FakeStore, NODE, Table, VERSION};
+use crate::fixture::{FakeStore, NODE, Table, VERSION, replicas};
 
 /// A row of the table. One number makes several values.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +74,7 @@ pub fn schema(model: TableModel, sorted_by_second: bool) -> TableSchema {
         columns: columns.collect(),
         sort_key: if sorted_by_second { vec![ColumnId(3), ColumnId(1)] } else { keys.clone() },
         keys,
+        indexes: Vec::new(),
     }
 }
 
@@ -176,8 +177,8 @@ impl World {
                 }
             }
             if rows > 0 {
-                let (tablet, address) = (TabletId(tablet), "127.0.0.1:1".to_owned());
-                reads.push(TabletRead { tablet, version: VERSION, node: NODE, address, rows, bytes: rows * 10 });
+                let (tablet, bytes) = (TabletId(tablet), rows * 10);
+                reads.push(TabletRead { tablet, version: VERSION, replicas: replicas(), rows, bytes });
             }
         }
         let rows: Vec<RecordBatch> = merged_rows
@@ -194,11 +195,13 @@ impl World {
             table: "db.things".to_owned(),
             projection: (0..schema.columns.len()).collect(),
             schema,
+            volume: None,
             partitions: vec![reads],
             filters: Vec::new(),
             limit: None,
             exact_rows: false,
             pruned: Pruned::default(),
+            bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
         };
         Self { store, context, spec, expected, tablets: tablets.clone() }
     }

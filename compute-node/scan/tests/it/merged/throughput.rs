@@ -10,7 +10,7 @@ use tarn_proto::*;
 use tarn_scan::{CacheConfig, Pruned, ScanContext, TabletRead, TabletScan};
 
 use super::config;
-use crate::fixture::{FakeStore, NODE, Table, VERSION, answer};
+use crate::fixture::{FakeStore, NODE, Table, VERSION, answer, replicas};
 
 const ROWSETS: u64 = 10;
 const ROWS: i64 = 400_000;
@@ -35,6 +35,7 @@ fn schema(model: TableModel, aggregation: Option<Aggregation>) -> TableSchema {
         ],
         keys: vec![ColumnId(1)],
         sort_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
     }
 }
 
@@ -59,17 +60,19 @@ async fn session(schema: TableSchema) -> SessionContext {
     let cache = CacheConfig { memory_bytes: 1 << 30, ..CacheConfig::default() };
     let context = ScanContext::new(StorePool::with_local(NODE, store), cache).await.unwrap();
     let rows = ROWS as u64 * ROWSETS;
-    let address = "127.0.0.1:1".to_owned();
-    let read = TabletRead { tablet: TabletId(1), version: VERSION, node: NODE, address, rows, bytes: rows * 20 };
+    let (tablet, bytes) = (TabletId(1), rows * 20);
+    let read = TabletRead { tablet, version: VERSION, replicas: replicas(), rows, bytes };
     let spec = TabletScan {
         table: "db.things".to_owned(),
         schema,
+        volume: None,
         partitions: vec![vec![read]],
         projection: vec![0, 1, 2, 3],
         filters: Vec::new(),
         limit: None,
         exact_rows: false,
         pruned: Pruned::default(),
+        bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
     };
     let session = SessionContext::new_with_config(config(2, 8192, true));
     session.register_table("things", Arc::new(Table { context, spec })).unwrap();

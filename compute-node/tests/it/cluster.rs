@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 use tarn_compute_node::{ComputeNode, Config};
 use tarn_planner::distributed::{RemoteQuery, WorkerChannels, prepare, spread};
 use tarn_proto::TabletId;
-use tarn_proto::storage::StorePool;
+use tarn_proto::storage::{Peer, StorePool};
 use tarn_scan::{CacheConfig, Pruned, ScanContext, TabletRead, TabletScan, WorkerSet};
 use tokio::runtime::Runtime;
 use url::Url;
@@ -130,20 +130,21 @@ impl Cluster {
             let tablets = table.parts.iter().map(|(tablet, rows)| TabletRead {
                 tablet: TabletId(*tablet),
                 version: VERSION,
-                node: NODE,
-                address: "127.0.0.1:1".to_owned(),
+                replicas: [Peer { node: NODE, address: "127.0.0.1:1".to_owned() }].into(),
                 rows: rows.num_rows() as u64,
                 bytes: BYTES,
             });
             let scan = TabletScan {
                 table: format!("db.{}", table.name),
                 schema: table.schema.clone(),
+                volume: None,
                 partitions: vec![tablets.collect()],
                 projection: Vec::new(),
                 filters: Vec::new(),
                 limit: None,
                 exact_rows: false,
                 pruned: Pruned::default(),
+                bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
             };
             let provider = Provider { context: self.context.clone(), scan };
             session.register_table(table.name, Arc::new(provider)).unwrap();

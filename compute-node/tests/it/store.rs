@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tarn_proto::segment::{storage_schema, to_storage};
 use tarn_proto::short_key::{ShortKey, encode_index};
-use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore};
+use tarn_proto::storage::{
+    LoadSpec, PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore, Unpublished,
+};
 use tarn_proto::wire::{Manifest, Rowset, Segment, TabletReport};
 use tarn_proto::{
     Column, ColumnId, DataType, ErrorKind, NodeId, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, Version,
@@ -78,6 +80,7 @@ fn schema(columns: &[(&str, DataType)]) -> TableSchema {
         version: SchemaVersion(1),
         columns: columns.collect(),
         sort_key: vec![ColumnId(0)],
+        indexes: Vec::new(),
     }
 }
 
@@ -106,9 +109,10 @@ impl Store {
                     checksum: 0,
                     delete_vector: Vec::new().into(),
                     short_key_index: index.into(),
+                    indexes: Vec::new(),
                 };
                 let rowset = Rowset { id: 1, version: VERSION.get(), schema_version: 1, segments: vec![segment] };
-                let manifest = Manifest { tablet_id: *tablet, version: VERSION.get(), rowsets: vec![rowset] };
+                let manifest = Manifest { tablet_id: *tablet, version: VERSION.get(), rowsets: vec![rowset], volume_id: 0 };
                 store.segments.insert(*tablet, file.into());
                 store.manifests.insert(*tablet, manifest);
             }
@@ -135,11 +139,11 @@ impl TabletStore for Store {
         refuse()
     }
 
-    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &LoadSpec) -> Result<Box<dyn RowsetWriter>> {
         refuse()
     }
 
-    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> Result<()> {
+    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> Result<Vec<Unpublished>> {
         refuse()
     }
 

@@ -29,4 +29,7 @@ pub trait CatalogClient: Send + Sync + 'static {
 
     /// Storage nodes that may get new tablets.
     fn placement(&self) -> Vec<NodeId>;
+
+    /// Whether the node was heard of lately. Of no more than advice: a node may have died since, or not have been heard yet.
+    fn is_alive(&self, node: NodeId) -> bool;
 }

@@ -1,7 +1,7 @@
 //! Why a load fails.
 
 use tarn_proto::storage::StoreError;
-use tarn_proto::{ErrorKind, NodeId, TableId, TxnId};
+use tarn_proto::{ErrorKind, TableId, TabletId, TxnId, Version};
 
 use crate::catalog::ProposeError;
 use crate::load::GENERATED_LABEL_RETENTION;
@@ -31,9 +31,60 @@ pub enum Error {
         #[source]
         source: StoreError,
     },
-    /// A tablet is placed on a node that the catalog does not know.
-    #[error("storage node {0} holds a tablet but is not registered")]
-    UnknownNode(NodeId),
+    /// Too few of a tablet's replicas are on nodes that live.
+    #[error(
+        "cannot load table `{table}`: {tablet} has {members} replicas, of which {needed} must take a load, and too many \
+         storage nodes are away: {silent}; start them, see SHOW STORAGE NODES"
+    )]
+    NoQuorum {
+        /// The table.
+        table: String,
+        /// The tablet.
+        tablet: TabletId,
+        /// Its members.
+        members: usize,
+        /// So many of them must take a load.
+        needed: usize,
+        /// Those that are away.
+        silent: String,
+    },
+    /// Too few of a tablet's replicas hold what was written.
+    #[error(
+        "cannot load table `{table}`: {held} replicas of {tablet} took the rows, {needed} are needed; those that did not \
+         are on {missing}: repeat the load, see SHOW STORAGE NODES"
+    )]
+    TooFewCopies {
+        /// The table.
+        table: String,
+        /// The tablet.
+        tablet: TabletId,
+        /// Members that hold it.
+        held: usize,
+        /// Members that have to.
+        needed: usize,
+        /// Those that do not.
+        missing: String,
+    },
+    /// Too few of a tablet's replicas have a committed version.
+    #[error(
+        "version {version} of {tablet} of table `{table}` is on {have} replicas, {needed} are needed for it to be seen: {told}"
+    )]
+    Unpublished {
+        /// The table.
+        table: String,
+        /// The tablet.
+        tablet: TabletId,
+        /// The version.
+        version: Version,
+        /// Members that have it.
+        have: usize,
+        /// Members that have to.
+        needed: usize,
+        /// What each replica said.
+        told: String,
+        /// What has to be done.
+        kind: ErrorKind,
+    },
     /// The table was dropped while it was loaded.
     #[error("table {0} was dropped while it was being loaded")]
     TableGone(TableId),
@@ -124,10 +175,12 @@ impl Error {
             | Self::OutsidePartitions { .. }
             | Self::PartitionGone { .. }
             | Self::TooManyPartitions { .. } => ErrorKind::Invalid,
-            Self::Source(_, kind) => *kind,
+            Self::Source(_, kind) | Self::Unpublished { kind, .. } => *kind,
             Self::TableGone(_) => ErrorKind::NotFound,
-            Self::UnknownNode(_) | Self::Arrow(_) | Self::UnexpectedAnswer(_) => ErrorKind::Internal,
-            Self::LabelInUse { .. } | Self::NotCommitted { .. } => ErrorKind::Unavailable,
+            Self::Arrow(_) | Self::UnexpectedAnswer(_) => ErrorKind::Internal,
+            Self::LabelInUse { .. } | Self::NotCommitted { .. } | Self::NoQuorum { .. } | Self::TooFewCopies { .. } => {
+                ErrorKind::Unavailable
+            }
             // Not to be repeated as it is: without a label that would load it twice.
             Self::Unclear { .. } => ErrorKind::Cancelled,
         }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tarn_catalog::{GENERATED_LABEL, Operation, Response, TransactionState};
-use tarn_proto::storage::StorePool;
+use tarn_proto::storage::{LoadSpec, StorePool};
 use tarn_proto::task::spawn;
-use tarn_proto::{DatabaseId, NodeId, TableId, TableSchema, TxnId};
+use tarn_proto::{DatabaseId, NodeId, TableId, TxnId};
 use tokio::runtime::Handle;
 
 use crate::catalog::ProposeError;
@@ -43,8 +43,8 @@ pub struct Request {
     pub database: DatabaseId,
     /// The table.
     pub table: TableId,
-    /// Its schema as the load was planned with it: what the batches hold, whatever becomes of the table meanwhile.
-    pub schema: TableSchema,
+    /// What the batches hold, with the table's schema as the load was planned, whatever becomes of the table meanwhile.
+    pub spec: LoadSpec,
     /// The label; a generated one if `None`.
     pub label: Option<String>,
     /// The coordinator that runs the load, and the start of its process.
@@ -115,7 +115,7 @@ impl Load {
         });
         match answer? {
             Response::Begun(txn) => {
-                let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, request.schema, txn));
+                let sink = Arc::new(TabletSink::new(catalog.clone(), stores, request.table, request.spec, txn));
                 let ended = AtomicBool::new(false);
                 Ok(Begun::New(Box::new(Self { catalog, txn, label, generated, sink, ended })))
             }
@@ -158,8 +158,13 @@ impl Load {
             }
         };
         let mut changes = self.catalog.changes();
-        if let Err(error) = self.catalog.propose(Operation::CommitTransaction { txn: self.txn, writes }).await {
-            self.settle(error).await?;
+        match self.sink.commit(writes).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.settle(error).await?,
+            Err(error) => {
+                self.abort(&tarn_proto::error::chain(&error)).await;
+                return Err(error);
+            }
         }
         self.ended.store(true, Ordering::Relaxed);
         let visible = tokio::time::timeout(wait, async {

@@ -1,46 +1,66 @@
 //! The tablet sink: rows of one transaction to the storage nodes that hold their tablets.
+//!
+//! ```text
+//!  rows ──► RowRouter ──► tablet ──► its primary in this load: a member that lives (replicas)
+//!                                        │ finish: one rowset a tablet
+//!                                        ├──► copies on the other members: a quorum of all members holds it, or the load fails
+//!                                        └──► copies on replicas that join
+//! ```
+//!
+//! A node that does not answer when its first rows come is skipped for the tablet's next member. One that is lost later has
+//! rows that nobody else has: the load fails, and has to be repeated.
 
-use std::collections::{BTreeSet, HashMap};
+mod partitions;
+mod writers;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use tarn_catalog::command::PartitionSpec;
-use tarn_catalog::{Bounds, Catalog, Operation, Overwrite, Relation, Table, TabletWrite};
-use tarn_proto::storage::{RowsetWriter, StoreError, StorePool};
+use futures::future::{join_all, try_join_all};
+use tarn_catalog::{Catalog, Overwrite, Relation, Table, TabletWrite};
+use tarn_proto::storage::{Copies, LoadSpec, RowsetWriter, StoreError, StorePool, TabletStore};
 use tarn_proto::wire::RowsetSummary;
-use tarn_proto::{ErrorKind, NodeId, PartitionId, RowsetId, TableId, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::{ErrorKind, NodeId, PartitionId, RowsetId, TableId, TabletId, TxnId};
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
-use crate::route::{Reach, Routing, RowRouter, partition_name};
+use crate::altered;
+use crate::catalog::ProposeError;
+use crate::replicas::Place;
+use crate::route::{Routing, RowRouter};
 use crate::{CatalogClient, Error, Target};
-
-/// Partitions that one load may create (StarRocks' `auto_partition_max_creation_number_per_load`).
-pub const MAX_CREATED_PARTITIONS: usize = 4096;
-
-/// Batches waiting for one storage node: overlaps routing with writing, and bounds memory to a few batches a node.
-const NODE_QUEUE: usize = 8;
+pub use partitions::MAX_CREATED_PARTITIONS;
+use writers::{NodeWriter, ToNode, Writers};
 
 /// Times that a batch is routed anew after partitions were created for it, or prepared to be replaced. One of each is
 /// enough unless somebody drops them meanwhile.
 const ROUTE_ATTEMPTS: usize = 5;
+
+/// How long nodes that are silent are waited for, if a quorum needs them: those that live tell it every second, and a
+/// coordinator that has just started has not heard them yet.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+/// Longest wait for nodes to forget the rows of a load that is given up. What they do not in this time they do later.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks for a heartbeat.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One transaction's way to its tablets. Tasks that produce rows share it, each with its own [`RowRouter`].
 pub struct TabletSink {
     catalog: Arc<dyn CatalogClient>,
     stores: StorePool,
     table: TableId,
-    /// What the rows look like: the table's schema when the load was planned.
-    schema: TableSchema,
+    /// What the rows look like, with the table's schema when the load was planned.
+    spec: LoadSpec,
     txn: TxnId,
     /// Set before the first router is made, unless rows are added to whatever partition they belong to.
     target: OnceLock<Target>,
     /// Differs for each attempt, so that a node drops what an earlier attempt left.
     load_id: String,
-    /// Opened when the first row for the node arrives.
-    writers: Mutex<HashMap<NodeId, NodeWriter>>,
-    /// Nodes that may hold rows of it, also when their writer has ended.
+    writers: Mutex<Writers>,
+    /// Nodes that may hold rows of it, primaries and others, also when their writer has ended.
     written: parking_lot::Mutex<BTreeSet<NodeId>>,
     /// No writer is opened any more.
     stopped: AtomicBool,
@@ -52,43 +72,14 @@ pub struct TabletSink {
     routers: AtomicU64,
 }
 
-struct NodeWriter {
-    queue: mpsc::Sender<ToNode>,
-    task: Drain,
-    /// Its name, for errors.
-    table: String,
-}
-
-/// What a node's writer gets. A queue that closes without [`ToNode::End`] belongs to a load that was given up.
-enum ToNode {
-    Rows(TabletId, RecordBatch),
-    /// There is no more: only now the node may keep the rows.
-    End,
-}
-
-/// The task behind a node's queue. It ends with the load that owns it.
-struct Drain(JoinHandle<Result<Vec<RowsetSummary>, StoreError>>);
-
-impl Drop for Drain {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl TabletSink {
-    /// A sink for `txn`, which loads `table` with rows of `schema`.
-    pub fn new(
-        catalog: Arc<dyn CatalogClient>,
-        stores: StorePool,
-        table: TableId,
-        schema: TableSchema,
-        txn: TxnId,
-    ) -> Self {
+    /// A sink for `txn`, which loads `table` with what `spec` says.
+    pub fn new(catalog: Arc<dyn CatalogClient>, stores: StorePool, table: TableId, spec: LoadSpec, txn: TxnId) -> Self {
         Self {
             catalog,
             stores,
             table,
-            schema,
+            spec,
             txn,
             target: OnceLock::new(),
             load_id: uuid::Uuid::new_v4().to_string(),
@@ -144,32 +135,79 @@ impl TabletSink {
         Err(Error::PartitionGone { table: self.current_table(&self.catalog.catalog())?.name.clone() })
     }
 
-    /// Waits until every row is durable and returns what was written, rows in all first.
+    /// Writes to every tablet of these partitions, without rows: for what a load does to rows that are there.
+    pub async fn touch(&self, partitions: &BTreeSet<PartitionId>) -> Result<(), Error> {
+        let table = self.current_table(&self.catalog.catalog())?;
+        let empty = RecordBatch::new_empty(self.spec.schema.to_arrow());
+        for id in partitions {
+            let gone = || Error::PartitionGone { table: table.name.clone() };
+            for tablet in &table.partition_by_id(*id).ok_or_else(gone)?.tablets {
+                self.send(tablet.id, empty.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every row is durable on a quorum of its tablet's members, and returns what was written, rows in all first.
     pub async fn finish(&self) -> Result<(u64, Vec<TabletWrite>), Error> {
-        let writers = std::mem::take(&mut *self.writers.lock().await);
-        let ending = writers.into_values().map(|NodeWriter { queue, task, table }| async move {
-            // If this is not taken the task has ended, and tells why.
-            let _ = queue.send(ToNode::End).await;
-            joined(task, table).await
-        });
+        let mut writers = std::mem::take(&mut *self.writers.lock().await);
+        let catalog = self.catalog.catalog();
+        let mut ending = Vec::with_capacity(writers.open.len());
+        for (node, tablets) in writers.tablets() {
+            let Some(writer) = writers.open.remove(&node) else { continue };
+            let copies = self.copies(&catalog, node, tablets);
+            let peers = copies.values().flat_map(|copies| copies.voters.iter().chain(&copies.others));
+            self.written.lock().extend(peers.map(|peer| peer.node));
+            ending.push(writer.finish(copies));
+        }
         // The first failure drops the other tasks: they need not go on.
-        let summaries = futures::future::try_join_all(ending).await?;
+        let summaries = try_join_all(ending).await?;
         let write = |summary: RowsetSummary| TabletWrite {
             tablet: TabletId(summary.tablet_id),
             rowset: RowsetId(summary.rowset_id),
             rows: summary.rows,
             bytes: summary.bytes,
+            holders: summary.holders.into_iter().map(NodeId).collect(),
         };
         let mut writes: Vec<TabletWrite> = summaries.into_iter().flatten().map(write).collect();
         writes.sort_by_key(|w| w.tablet);
+        self.check_copies(&writes)?;
         Ok((self.rows.load(Ordering::Relaxed), writes))
+    }
+
+    /// Who gets copies of what `primary` has written. What was dropped meanwhile needs none: the commit is refused.
+    fn copies(&self, catalog: &Catalog, primary: NodeId, tablets: Vec<TabletId>) -> BTreeMap<TabletId, Copies> {
+        let copies = tablets.into_iter().filter_map(|tablet| {
+            let place = Place::of(catalog, tablet)?;
+            Some((tablet, place.copies(catalog, primary, |node| self.catalog.is_alive(node))))
+        });
+        copies.collect()
+    }
+
+    /// Whether a quorum of each tablet's members, as they are now, holds what was written to it. The commit looks again.
+    fn check_copies(&self, writes: &[TabletWrite]) -> Result<(), Error> {
+        let catalog = self.catalog.catalog();
+        // What is in a storage volume outlives the node that wrote it.
+        if self.current_table(&catalog).is_ok_and(|table| table.volume.is_some()) {
+            return Ok(());
+        }
+        for write in writes {
+            let Some(place) = Place::of(&catalog, write.tablet) else { continue };
+            let (held, needed) = (place.held(&write.holders), place.tablet.quorum());
+            if held < needed {
+                let table = self.current_table(&catalog)?.name.clone();
+                let missing = place.members_text(&catalog, |node| !write.holders.contains(&node));
+                return Err(Error::TooFewCopies { table, tablet: write.tablet, held, needed, missing });
+            }
+        }
+        Ok(())
     }
 
     /// Stops writing. What is durable on a node stays: the load may be committed.
     pub async fn stop(&self) {
         let mut writers = self.writers.lock().await;
         self.stopped.store(true, Ordering::Relaxed);
-        writers.clear();
+        writers.open.clear();
     }
 
     /// Tells every node that got rows to forget them. Only for a load that the catalog calls aborted: rows of one that is
@@ -177,21 +215,25 @@ impl TabletSink {
     pub async fn forget(&self) {
         let nodes = std::mem::take(&mut *self.written.lock());
         let catalog = self.catalog.catalog();
-        for node in nodes {
-            let Some(info) = catalog.nodes.get(&node) else { continue };
-            let Ok(store) = self.stores.get(node, &info.address) else { continue };
-            if let Err(reason) = store.abort(self.txn).await {
-                tracing::warn!(txn = %self.txn, %node, %reason, "rows of an aborted load stay on a storage node");
-            }
-        }
+        // All at once, and only for a while: one that does not answer must not keep the others, nor who waits for this.
+        let forgotten = nodes.into_iter().filter_map(|node| catalog.nodes.get(&node)).map(|node| {
+            let store = self.stores.get(node.id, &node.address);
+            tarn_proto::task::spawn("load-forget", forget_on(store, self.txn, node.id))
+        });
+        let _ = timeout(FORGOTTEN_WITHIN, join_all(forgotten)).await;
+    }
+
+    /// Commits what was written, in the tablets that the table has by then. The outer error is one after which nothing was
+    /// proposed.
+    pub(crate) async fn commit(&self, writes: Vec<TabletWrite>) -> Result<Result<(), ProposeError>, Error> {
+        altered::commit(&*self.catalog, &self.stores, self.table, self.txn, writes).await
     }
 
     /// The table as it is now, but with the columns that the load's rows have.
     fn current_table(&self, catalog: &Catalog) -> Result<Arc<Table>, Error> {
         match catalog.relations.get(&self.table) {
-            Some(Relation::Table(table)) if table.schema.version == self.schema.version => Ok(table.clone()),
             // Columns that rows are routed by are neither dropped nor change their values.
-            Some(Relation::Table(table)) => Ok(Arc::new(Table { schema: self.schema.clone(), ..Table::clone(table) })),
+            Some(Relation::Table(table)) => Ok(table.as_planned(&self.spec.schema, self.txn)),
             _ => Err(Error::TableGone(self.table)),
         }
     }
@@ -206,101 +248,18 @@ impl TabletSink {
         Some(catalog.transactions.get(&self.txn).and_then(|txn| txn.overwrite.clone()).unwrap_or_default())
     }
 
-    /// Prepares every partition that is replaced whether it gets rows or not.
-    async fn prepare_reach(&self) -> Result<(), Error> {
-        let target = self.target();
-        if target.replacing.as_ref().is_none_or(|replacing| replacing.dynamic) {
-            return Ok(());
-        }
-        self.prepare(match target.reach {
-            Reach::All => {
-                let table = self.current_table(&self.catalog.catalog())?;
-                // One that was read and is gone by now refuses the commit.
-                let read = target.replacing.and_then(|replacing| replacing.read);
-                let read = read.iter().flat_map(|read| read.partitions.keys());
-                table.partitions.keys().chain(read).copied().collect()
-            }
-            Reach::Only(partitions) => partitions,
-        })
-        .await
-    }
-
-    /// Gives partitions what will take their place.
-    async fn prepare(&self, mut partitions: BTreeSet<PartitionId>) -> Result<(), Error> {
-        let Target { reach, replacing: Some(replacing) } = self.target() else { return Ok(()) };
-        // One producer at a time, as those that miss the same ones need them once.
-        let _alone = self.created.lock().await;
-        let overwrite = self.overwrite(&self.catalog.catalog()).unwrap_or_default();
-        partitions.retain(|id| !overwrite.replacements.contains_key(id));
-        let whole = !replacing.dynamic && reach == Reach::All;
-        if partitions.is_empty() && (overwrite.whole || !whole) {
-            return Ok(());
-        }
-        let partitions = match &replacing.read {
-            None => partitions.into_iter().map(|id| (id, None)).collect(),
-            Some(read) => {
-                let table = self.current_table(&self.catalog.catalog())?;
-                let version = |id| read_version(read, &table, &reach, id).map(|version| (id, version));
-                partitions.into_iter().map(version).collect::<Result<_, _>>()?
-            }
-        };
-        let operation = Operation::PrepareOverwrite {
-            txn: self.txn,
-            table: self.table,
-            whole,
-            partitions,
-            placement: self.catalog.placement(),
-        };
-        self.catalog.propose(operation).await?;
-        Ok(())
-    }
-
-    async fn create_partitions(&self, mut bounds: Vec<Bounds>) -> Result<(), Error> {
-        let mut created = self.created.lock().await;
-        let table = self.current_table(&self.catalog.catalog())?;
-        // Another producer, or another load, may have been faster.
-        bounds.retain(|bounds| !table.partitions.values().any(|p| p.bounds == *bounds));
-        if bounds.is_empty() {
-            return Ok(());
-        }
-        *created += bounds.len();
-        if *created > MAX_CREATED_PARTITIONS {
-            return Err(Error::TooManyPartitions { table: table.name.clone(), limit: MAX_CREATED_PARTITIONS });
-        }
-        let mut partitions: Vec<PartitionSpec> = Vec::with_capacity(bounds.len());
-        for bounds in bounds {
-            let taken = |name: &str| {
-                let other = table.partition(name).is_some_and(|p| p.bounds != bounds);
-                other || partitions.iter().any(|p| p.name.eq_ignore_ascii_case(name))
-            };
-            let name = partition_name(&table.partitioning, &bounds, taken);
-            partitions.push(PartitionSpec { name, bounds });
-        }
-        let operation = Operation::AddPartitions {
-            table: self.table,
-            partitions,
-            fail_if_exists: false,
-            placement: self.catalog.placement(),
-        };
-        self.catalog.propose(operation).await?;
-        Ok(())
-    }
-
     async fn send(&self, tablet: TabletId, rows: RecordBatch) -> Result<(), Error> {
-        let catalog = self.catalog.catalog();
-        let table = self.current_table(&catalog)?;
-        let node =
-            replica_of(&catalog, &table, tablet).ok_or_else(|| Error::PartitionGone { table: table.name.clone() })?;
-        let queue = self.writer(&catalog, &table, node).await?;
+        let (node, queue) = self.writer(tablet).await?;
         if queue.send(ToNode::Rows(tablet, rows)).await.is_ok() {
             return Ok(());
         }
         // The writer has stopped: its own reason is better than ours. Other producers wait for it, too.
         let mut writers = self.writers.lock().await;
-        if let Some(NodeWriter { mut task, table, .. }) = writers.remove(&node)
-            && let Ok(Err(source)) = (&mut task.0).await
-        {
-            let _ = self.failure.set((table, source));
+        if let Some(writer) = writers.open.remove(&node) {
+            let table = writer.table.clone();
+            if let Some(source) = writer.failure().await {
+                let _ = self.failure.set((table, source));
+            }
         }
         Err(self.failed().unwrap_or(Error::UnexpectedAnswer("write")))
     }
@@ -309,7 +268,8 @@ impl TabletSink {
         self.failure.get().map(|(table, source)| Error::Store { table: table.clone(), source: source.clone() })
     }
 
-    async fn writer(&self, catalog: &Catalog, table: &Table, node: NodeId) -> Result<mpsc::Sender<ToNode>, Error> {
+    /// The queue of the tablet's primary, which is chosen when its first rows come.
+    async fn writer(&self, tablet: TabletId) -> Result<(NodeId, mpsc::Sender<ToNode>), Error> {
         let mut writers = self.writers.lock().await;
         if self.stopped.load(Ordering::Relaxed) {
             return Err(Error::Source("the load has ended".to_owned(), ErrorKind::Cancelled));
@@ -317,66 +277,80 @@ impl TabletSink {
         if let Some(error) = self.failed() {
             return Err(error);
         }
-        if let Some(writer) = writers.get(&node) {
-            return Ok(writer.queue.clone());
+        if let Some(chosen) = writers.of(tablet) {
+            return Ok(chosen);
         }
-        let address = &catalog.nodes.get(&node).ok_or(Error::UnknownNode(node))?.address;
-        let failed = |source| Error::Store { table: table.name.clone(), source };
-        let store = self.stores.get(node, address).map_err(failed)?;
+        let catalog = self.catalog.catalog();
+        let table = self.current_table(&catalog)?;
+        let gone = || Error::PartitionGone { table: table.name.clone() };
+        let place = Place::of(&catalog, tablet).ok_or_else(gone)?;
+        self.heard(&catalog, &table, place).await?;
+        let mut refusal = None;
+        for node in place.primaries(|node| self.catalog.is_alive(node)) {
+            if let Some(writer) = writers.open.get(&node) {
+                let queue = writer.queue.clone();
+                writers.primaries.insert(tablet, node);
+                return Ok((node, queue));
+            }
+            let opened = match writers.skipped.get(&node) {
+                Some(error) => Err(error.clone()),
+                None => self.open(&catalog, node).await,
+            };
+            match opened {
+                Ok(writer) => {
+                    let writer = NodeWriter::start(writer, table.name.clone());
+                    let queue = writer.queue.clone();
+                    writers.open.insert(node, writer);
+                    writers.primaries.insert(tablet, node);
+                    return Ok((node, queue));
+                }
+                Err(error) if error.kind.is_retryable() => {
+                    tracing::debug!(txn = %self.txn, %node, %error, "another replica is the primary of this load");
+                    writers.skipped.insert(node, error.clone());
+                    refusal.get_or_insert(error);
+                }
+                Err(source) => return Err(Error::Store { table: table.name.clone(), source }),
+            }
+        }
+        Err(match refusal {
+            Some(source) => Error::Store { table: table.name.clone(), source },
+            None => Error::UnexpectedAnswer("write"),
+        })
+    }
+
+    async fn open(&self, catalog: &Catalog, node: NodeId) -> Result<Box<dyn RowsetWriter>, StoreError> {
+        let address = catalog.nodes.get(&node).map_or("", |node| node.address.as_str());
         self.written.lock().insert(node);
-        let writer = store.write(self.txn, &self.load_id, &self.schema).await.map_err(failed)?;
-        let (queue, batches) = mpsc::channel(NODE_QUEUE);
-        let task = Drain(tarn_proto::task::spawn("tablet-sink", drain(writer, batches)));
-        writers.insert(node, NodeWriter { queue: queue.clone(), task, table: table.name.clone() });
-        Ok(queue)
+        writers::open(&self.stores, (node, address), self.txn, &self.load_id, &self.spec).await
     }
-}
 
-/// Writes what arrives until every producer is done, then waits for durability.
-async fn drain(
-    mut writer: Box<dyn RowsetWriter>,
-    mut queue: mpsc::Receiver<ToNode>,
-) -> Result<Vec<RowsetSummary>, StoreError> {
-    while let Some(message) = queue.recv().await {
-        match message {
-            ToNode::Rows(tablet, rows) => writer.write(tablet, rows).await?,
-            ToNode::End => return writer.finish().await,
+    /// Waits until enough members of a tablet have been heard for the load to be acknowledged.
+    async fn heard(&self, catalog: &Catalog, table: &Table, place: Place<'_>) -> Result<(), Error> {
+        let deadline = Instant::now() + HEARD_WITHIN;
+        let is_alive = |node| self.catalog.is_alive(node);
+        while !place.can_be_loaded(is_alive) {
+            if Instant::now() >= deadline {
+                return Err(Error::NoQuorum {
+                    table: table.name.clone(),
+                    tablet: place.tablet.id,
+                    members: place.tablet.members().count(),
+                    needed: place.tablet.quorum(),
+                    silent: place.members_text(catalog, |node| !is_alive(node)),
+                });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-    }
-    // Given up: a dropped writer takes back what it has written.
-    Ok(Vec::new())
-}
-
-/// What became of the writer of a node, for a load of `table`.
-async fn joined(mut task: Drain, table: String) -> Result<Vec<RowsetSummary>, Error> {
-    match (&mut task.0).await {
-        Ok(written) => written.map_err(|source| Error::Store { table, source }),
-        Err(_) => Err(Error::UnexpectedAnswer("write")),
+        Ok(())
     }
 }
 
-/// The version of a partition that rows which were computed from `read`, the table at an earlier moment, must find when
-/// they replace it. `table` is the table now.
-fn read_version(read: &Table, table: &Table, reach: &Reach, id: PartitionId) -> Result<Option<Version>, Error> {
-    if let Some(partition) = read.partitions.get(&id) {
-        return Ok(Some(partition.visible_version));
+/// Lets a node forget what a transaction wrote there.
+async fn forget_on(store: Result<Arc<dyn TabletStore>, StoreError>, txn: TxnId, node: NodeId) {
+    let forgotten = match store {
+        Ok(store) => store.abort(txn).await,
+        Err(error) => Err(error),
+    };
+    if let Err(reason) = forgotten {
+        tracing::info!(%txn, %node, %reason, "rows of an aborted load stay on a storage node for now");
     }
-    if *reach != Reach::All && read.temporary.contains_key(&id) {
-        // Chosen by name, and no query has read it.
-        return Ok(None);
-    }
-    // It was not there. It may have been added, and then nobody may have loaded it; or it stands in the place of one that
-    // was read, whose rows have gone with it and must not come back.
-    let bounds = table.partition_by_id(id).map(|partition| &partition.bounds);
-    match read.partitions.values().any(|old| bounds.is_some_and(|new| new.overlaps(&old.bounds))) {
-        true => Err(Error::PartitionGone { table: table.name.clone() }),
-        false => Ok(Some(Version::FIRST)),
-    }
-}
-
-/// The node that writes a tablet.
-fn replica_of(catalog: &Catalog, table: &Table, tablet: TabletId) -> Option<NodeId> {
-    let owner = catalog.tablets.get(&tablet)?;
-    let partition = table.partition_by_id(owner.partition)?;
-    partition.tablets.get(owner.bucket as usize)?.replicas.first().copied()
 }

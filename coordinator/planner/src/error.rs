@@ -48,8 +48,11 @@ pub enum Error {
         /// Values given.
         given: usize,
     },
-    /// A tablet none of whose storage nodes the cluster knows.
-    #[error("tablet {tablet} of `{table}` has no storage node: SHOW TABLETS FROM {table} tells where it was")]
+    /// A tablet without a replica that could be read.
+    #[error(
+        "{tablet} of `{table}` has no replica on a registered storage node that holds all of its rows: SHOW TABLETS FROM \
+         {table} tells where they are"
+    )]
     NoStorageNode {
         /// The tablet.
         tablet: TabletId,
@@ -113,16 +116,6 @@ pub fn kind(error: &DataFusionError) -> ErrorKind {
         | DataFusionError::ArrowError(..) => ErrorKind::Invalid,
         DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
-    }
-}
-
-/// Whether a tablet was compacted while it was read, so that the query only has to be run again.
-pub fn is_superseded(error: &DataFusionError) -> bool {
-    match error.find_root() {
-        DataFusionError::External(cause) => {
-            matches!(cause.downcast_ref(), Some(tarn_scan::Error::Superseded { .. } | tarn_scan::Error::Dropped { .. }))
-        }
-        _ => false,
     }
 }
 
@@ -192,6 +185,6 @@ mod tests {
         let error = Error::NoStorageNode { tablet: TabletId(7), table: "d.t".to_owned() };
         let engine = DataFusionError::External(Box::new(error));
         assert_eq!(kind(&engine), ErrorKind::Unavailable);
-        assert!(Error::from(engine).to_string().starts_with("tablet t7 of `d.t` has no storage node"));
+        assert!(Error::from(engine).to_string().starts_with("t7 of `d.t` has no replica"));
     }
 }

@@ -30,7 +30,8 @@ mod session;
 mod subqueries;
 mod tablets;
 
-pub use error::{Error, Result, is_superseded, kind};
+pub use error::{Error, Result, kind};
 pub use planner::{CATALOG, Planner, PlannerConfig, Prepared, QueryContext, QueryPlan};
+pub use prune::matching_partitions;
 pub use reads::Reach;
 pub use scalar::scalar_of;

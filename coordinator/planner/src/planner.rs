@@ -1,6 +1,6 @@
 //! Plans one query at a time over a catalog snapshot.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::future::BoxFuture;
 use tarn_catalog::{Catalog, View};
+use tarn_proto::NodeId;
 use tarn_proto::query_id::QueryId;
 use tarn_scan::files::{FilesOptions, FilesTable, resolve};
 use tarn_scan::{ScanContext, WorkerSet, paced, query_pool};
@@ -84,12 +85,16 @@ pub struct QueryContext {
     pub distributed: bool,
     /// What a task on a compute node should read at least, in bytes. A query that reads less is one task.
     pub scan_bytes_per_task: u64,
+    /// What part of their columns' values filters may let pass for bitmap indexes to be used, in thousandths.
+    pub bitmap_max_filter_ratio: u16,
     /// Whether tasks on compute nodes send their metrics, for `EXPLAIN ANALYZE`.
     pub collect_metrics: bool,
     /// Reads only this file of `FILES()`, its rows in order, to find a row again by its number.
     pub only_file: Option<usize>,
     /// Compute nodes that were lost while the query ran before, and take no part in it now.
     pub without: Vec<Url>,
+    /// Storage nodes that were not heard lately, or failed while the query ran before: other replicas are read.
+    pub silent: BTreeSet<NodeId>,
 }
 
 /// A query that is known to be valid.

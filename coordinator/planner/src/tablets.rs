@@ -1,5 +1,6 @@
 //! Tables as the engine sees them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,8 +11,10 @@ use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction};
 use datafusion::physical_plan::ExecutionPlan;
-use tarn_catalog::Table;
-use tarn_proto::{TableId, TableModel};
+use tarn_catalog::{Catalog, Node, Table, Tablet};
+use tarn_proto::spread::in_turn;
+use tarn_proto::storage::Peer;
+use tarn_proto::{NodeId, PartitionId, TableId, TableModel};
 use tarn_scan::{Pruned, TabletRead, TabletScan, scan};
 
 use crate::error::Error;
@@ -71,15 +74,15 @@ impl TabletTable {
                 if is_empty || pruner.as_ref().is_some_and(|p| !p.keeps_bucket(bucket, buckets)) {
                     continue;
                 }
-                let node = tablet.replicas.iter().find_map(|id| catalog.nodes.get(id)).ok_or_else(|| {
+                let replicas = replicas_of(catalog, &self.planning.context.silent, partition.id, bucket, tablet);
+                if replicas.is_empty() {
                     let (tablet, table) = (tablet.id, self.name.clone());
-                    DataFusionError::External(Box::new(Error::NoStorageNode { tablet, table }))
-                })?;
+                    return Err(DataFusionError::External(Box::new(Error::NoStorageNode { tablet, table })));
+                }
                 reads.push(TabletRead {
                     tablet: tablet.id,
                     version: partition.visible_version,
-                    node: node.id,
-                    address: node.address.clone(),
+                    replicas,
                     rows: tablet.rows,
                     bytes: tablet.bytes,
                 });
@@ -122,13 +125,39 @@ impl TableProvider for TabletTable {
         let spec = TabletScan {
             table: self.name.clone(),
             schema: self.table.schema.clone(),
+            volume: self.planning.context.catalog.volume_of(&self.table).map(Arc::new),
             partitions,
             projection: projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect()),
             filters: Vec::new(),
             limit: if filters.is_empty() { limit } else { None },
-            exact_rows: self.table.schema.model == TableModel::Duplicate,
+            exact_rows: self.table.schema.model == TableModel::Duplicate
+                && !self.table.partitions.values().any(|partition| partition.inexact_rows),
             pruned,
+            bitmap_max_filter_ratio: self.planning.context.bitmap_max_filter_ratio,
         };
         scan(self.planning.scans().clone(), spec)
     }
 }
+
+/// The replicas that have every visible version, the one to read first: those whose node is not silent, or all if no other
+/// is left. A tablet is read where it was read before as long as that can be.
+fn replicas_of(
+    catalog: &Catalog,
+    silent: &BTreeSet<NodeId>,
+    partition: PartitionId,
+    bucket: u32,
+    tablet: &Tablet,
+) -> Arc<[Peer]> {
+    let mut nodes: Vec<NodeId> = tablet.members().map(|replica| replica.node).collect();
+    in_turn(partition, bucket, &mut nodes);
+    let is_readable = |node: &NodeId| tablet.readable().any(|replica| replica.node == *node);
+    let registered: Vec<&Arc<Node>> =
+        nodes.iter().filter(|node| is_readable(node)).filter_map(|node| catalog.nodes.get(node)).collect();
+    let is_heard = |node: &&Arc<Node>| !node.address.is_empty() && !silent.contains(&node.id);
+    let heard: Vec<&Arc<Node>> = registered.iter().copied().filter(is_heard).collect();
+    let chosen = if heard.is_empty() { registered } else { heard };
+    chosen.into_iter().map(|node| Peer { node: node.id, address: node.address.clone() }).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,15 +23,7 @@ async fn plan(tablets: u64, bytes: u64) -> Arc<dyn ExecutionPlan> {
     let fixture = Fixture::new().await;
     let mut spec = fixture.spec.clone();
     spec.partitions = (0..tablets)
-        .map(|id| {
-            vec![TabletRead {
-                tablet: TabletId(id),
-                version: VERSION,
-                replicas: replicas(),
-                rows: 1000,
-                bytes,
-            }]
-        })
+        .map(|id| vec![TabletRead { tablet: TabletId(id), version: VERSION, replicas: replicas(), rows: 1000, bytes }])
         .collect();
     tarn_scan::scan(fixture.context.clone(), spec).unwrap()
 }

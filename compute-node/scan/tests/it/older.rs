@@ -163,13 +163,7 @@ async fn context_of(store: &Arc<FakeStore>) -> Arc<ScanContext> {
 
 /// `things` are the tablet's rows under a schema.
 fn register(session: &SessionContext, context: Arc<ScanContext>, schema: TableSchema, rows: u64) {
-    let tablet = TabletRead {
-        tablet: TabletId(1),
-        version: VERSION,
-        replicas: replicas(),
-        rows,
-        bytes: 1 << 20,
-    };
+    let tablet = TabletRead { tablet: TabletId(1), version: VERSION, replicas: replicas(), rows, bytes: 1 << 20 };
     let spec = TabletScan {
         table: "db.things".to_owned(),
         projection: (0..schema.columns.len()).collect(),

@@ -26,6 +26,7 @@ fn one(data_type: DataType, nullable: bool, array: ArrayRef) -> Result<RecordBat
             initial: None,
         }],
         sort_key: vec![],
+        indexes: Vec::new(),
     };
     let source = Schema::new(vec![Field::new("x", array.data_type().clone(), true)]);
     coerce(&RecordBatch::try_new(Arc::new(source), vec![array]).unwrap(), &schema, 11)
@@ -188,6 +189,7 @@ fn with_op(op: ArrayRef) -> Result<RecordBatch, Error> {
             initial: None,
         }],
         sort_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
     };
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..op.len() as i64));
     let source = Schema::new(vec![

@@ -38,11 +38,15 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table
                 column(3, "t", DataType::DateTime),
             ],
             sort_key: vec![ColumnId(1)],
+            indexes: Vec::new(),
         },
         columns: BTreeMap::new(),
         explicit_sort_key: false,
         partitioning,
         distribution: Distribution { columns: vec![ColumnId(1), ColumnId(2)], buckets, hash_version: 1 },
+        replication: 1,
+        colocation: None,
+        volume: None,
         properties: BTreeMap::new(),
         comment: String::new(),
         partitions: OrdMap::new(),
@@ -50,6 +54,8 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table
         shadows: OrdMap::new(),
         created_ms: 0,
         history: SchemaHistory::default(),
+        job: None,
+        swapped: None,
     };
     for bounds in bounds {
         add(&mut table, bounds);
@@ -59,9 +65,8 @@ fn table(partitioning: Partitioning, bounds: Vec<Bounds>, buckets: u32) -> Table
 
 fn add(table: &mut Table, bounds: Bounds) {
     let id = PartitionId(100 * (table.partitions.len() as u64 + 1));
-    let tablets = (0..table.distribution.buckets)
-        .map(|b| Tablet { id: TabletId(id.get() + u64::from(b)), replicas: vec![NodeId(1)], rows: 0, bytes: 0 })
-        .collect();
+    let tablets =
+        (0..table.distribution.buckets).map(|b| Tablet::new(TabletId(id.get() + u64::from(b)), [NodeId(1)])).collect();
     let name = partition_name(&table.partitioning, &bounds, |name| table.partition(name).is_some());
     let partition = Partition {
         id,
@@ -73,6 +78,7 @@ fn add(table: &mut Table, bounds: Bounds) {
         rows: 0,
         bytes: 0,
         visible_ms: 0,
+        inexact_rows: false,
     };
     table.partitions.insert(id, Arc::new(partition));
 }

@@ -25,6 +25,7 @@ async fn rows_of_a_load_go_where_its_own_columns_say() {
         name: "x".to_owned(),
         data_type: DataType::Date,
         nullable: true,
+        key: false,
         aggregation: None,
         initial: None,
         info: ColumnInfo::default(),

@@ -10,6 +10,7 @@ use tarn_catalog::{Bounds, Operation, PartitionExpr, Partitioning, TransactionSt
 use tarn_ingest::load::{Begun, Request};
 use tarn_ingest::sink::MAX_CREATED_PARTITIONS;
 use tarn_ingest::{CatalogClient, Error, Load, Outcome, Publisher};
+use tarn_proto::storage::LoadSpec;
 use tarn_proto::time::{TimeUnit, days_from_civil};
 use tarn_proto::{ColumnId, DatabaseId, NodeId, TableId};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ pub async fn try_begin(
     let request = Request {
         database,
         table,
-        schema: world.current(table).schema.clone(),
+        spec: LoadSpec::rows(world.current(table).schema.clone()),
         label: Some(label.to_owned()),
         owner: (NodeId(1), "start".into()),
         timeout: LONG,
@@ -161,7 +162,7 @@ async fn a_storage_node_that_goes_away_fails_the_load_with_its_name() {
     };
     assert!(error.kind().is_retryable(), "{error}");
     let text = tarn_proto::error::chain(&error);
-    assert!(text.starts_with("cannot load table `t`: storage node in memory: "), "{text}");
+    assert!(text.starts_with("cannot load table `t`: storage node n5000: "), "{text}");
     let state = world.catalog().transactions.get(&txn).unwrap().state.clone();
     assert!(!matches!(state, TransactionState::Committed { .. } | TransactionState::Visible { .. }));
 }
@@ -187,7 +188,7 @@ async fn every_producer_learns_which_storage_node_went_away() {
     for told in [first, write(&world, &load, table.1, vec![(3, 0)]).await] {
         let error = told.unwrap_err();
         assert!(error.kind().is_retryable(), "{error}");
-        assert!(tarn_proto::error::chain(&error).contains("storage node in memory: "), "{error}");
+        assert!(tarn_proto::error::chain(&error).contains("storage node n5000: "), "{error}");
     }
     // Also a node whose writer has ended is told.
     load.abort("a producer failed").await;
@@ -226,7 +227,7 @@ async fn loads_become_visible_in_commit_order() {
         write(&world, &load, table.1, vec![(i, 0)]).await.unwrap();
         load.commit(Duration::ZERO).await.unwrap();
     }
-    // The disk asserts that each tablet gets its versions in order.
+    // The world checks that each tablet gets its versions in order.
     let _publisher = publishing(&world);
     let mut changes = world.changes();
     let visible = async {
@@ -237,7 +238,7 @@ async fn loads_become_visible_in_commit_order() {
     tokio::time::timeout(LONG, visible).await.unwrap();
     let partition = world.current(table.1).partitions.values().next().unwrap().clone();
     for tablet in &partition.tablets {
-        assert!(world.disk.published.lock().contains_key(&(tablet.id, partition.visible_version)));
+        assert_eq!(world.disk.version(tablet.id), partition.visible_version);
     }
 }
 

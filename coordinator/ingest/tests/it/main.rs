@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod altered;
+mod disk;
 mod loads;
 mod overwrites;
+mod replicas;
 mod unclear;
 mod world;

@@ -197,7 +197,7 @@ async fn a_partition_that_is_added_while_the_whole_table_is_overwritten_is_repla
         table: table.1,
         partitions: vec![PartitionSpec { name: "p2".into(), bounds }],
         fail_if_exists: true,
-        placement: vec![world.node],
+        placement: world.nodes.clone(),
     };
     world.apply(add).unwrap();
     let load = new_load(&world, table, "load").await;
@@ -217,7 +217,7 @@ async fn rows_of_a_partition_that_was_truncated_meanwhile_do_not_come_back() {
     let (table, _publisher) = two_ranges(&world).await;
     let read = world.current(table.1);
     let truncate =
-        Operation::TruncateTable { table: table.1, partitions: vec!["p0".to_owned()], placement: vec![world.node] };
+        Operation::TruncateTable { table: table.1, partitions: vec!["p0".to_owned()], placement: world.nodes.clone() };
     let reading =
         |dynamic| Target { reach: Reach::All, replacing: Some(Replacing { dynamic, read: Some(read.clone()) }) };
     let dynamic = new_load(&world, table, "dynamic").await;

@@ -1,24 +1,26 @@
 //! A catalog without Raft and storage nodes without disks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use tarn_catalog::command::{PartitionSpec, TableSpec};
-use tarn_catalog::{Catalog, Command, Context, Distribution, Operation, Partitioning, Response, Role, Table};
+use tarn_catalog::command::{CaughtUp, PartitionSpec, TableSpec};
+use tarn_catalog::{
+    Catalog, Command, Context, Distribution, Operation, Partitioning, ReplicaState, Response, Role, Table,
+    TransactionState,
+};
 use tarn_ingest::CatalogClient;
 use tarn_ingest::catalog::ProposeError;
-use tarn_proto::storage::{PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore};
-use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
+use tarn_proto::storage::{CatchUp, Peer, StorePool, TabletStore};
 use tarn_proto::{
     Column, ColumnId, DataType, DatabaseId, ErrorKind, NodeId, SchemaVersion, TableId, TableModel, TableSchema,
     TabletId, TxnId, Version,
 };
 use tokio::sync::{Notify, watch};
+
+use super::disk::{Disk, Network};
 
 /// What happens to one proposal.
 pub enum Fault {
@@ -33,41 +35,69 @@ pub enum Fault {
 /// Whether a proposal is of a kind.
 pub type OfKind = fn(&Operation) -> bool;
 
-/// The catalog's state machine behind a mutex.
+/// What a version of a tablet brings: a transaction, if it wrote to it.
+type Brought = BTreeMap<(TabletId, Version), Option<TxnId>>;
+
+/// The catalog's state machine behind a mutex, over storage nodes in memory. After each change it is checked that every
+/// replica that queries may read has what they would look for.
 pub struct World {
     /// What happens to the next proposal of a kind, oldest first.
     pub faults: Mutex<Vec<(OfKind, Fault)>>,
     catalog: Mutex<Catalog>,
     index: watch::Sender<u64>,
     requests: AtomicU64,
-    pub node: NodeId,
+    pub nodes: Vec<NodeId>,
+    /// Nodes whose heartbeats do not come.
+    pub silent: Mutex<BTreeSet<NodeId>>,
+    pub network: Arc<Network>,
+    /// The first node's.
     pub disk: Arc<Disk>,
+    brought: Mutex<Brought>,
 }
 
 impl World {
     pub fn new() -> Arc<Self> {
+        Self::of(1)
+    }
+
+    /// With so many storage nodes, all of which hold every tablet.
+    pub fn of(nodes: u64) -> Arc<Self> {
+        let nodes: Vec<NodeId> = (0..nodes).map(|number| NodeId(5000 + number)).collect();
+        let network = Arc::new(Network::default());
+        nodes.iter().for_each(|node| drop(network.add(*node)));
         let world = Arc::new(Self {
             faults: Mutex::default(),
             catalog: Mutex::default(),
             index: watch::channel(0).0,
             requests: AtomicU64::new(1),
-            node: NodeId(5000),
-            disk: Arc::default(),
+            silent: Mutex::default(),
+            disk: network.disk(nodes[0]),
+            nodes,
+            network,
+            brought: Mutex::default(),
         });
-        let register =
-            Operation::RegisterNode { role: Role::Storage, address: "127.0.0.1:1".into(), node_id: Some(world.node) };
-        world.apply(register).unwrap();
+        for node in &world.nodes {
+            let (role, address) = (Role::Storage, address(*node));
+            world.apply(Operation::RegisterNode { role, address, node_id: Some(*node) }).unwrap();
+        }
         world
     }
 
     pub fn stores(&self) -> StorePool {
-        StorePool::with_local(self.node, self.disk.clone())
+        let pool = StorePool::default();
+        self.nodes.iter().for_each(|node| pool.insert(&address(*node), self.network.disk(*node)));
+        pool
     }
 
     pub fn apply(&self, operation: Operation) -> std::result::Result<Response, ProposeError> {
         let request_id = u128::from(self.requests.fetch_add(1, Ordering::Relaxed));
         let command = Command { request_id, operation };
-        let response = self.catalog.lock().apply(&command, &Context { now_ms: 1_000 });
+        let response = {
+            let mut catalog = self.catalog.lock();
+            let response = catalog.apply(&command, &Context { now_ms: 1_000 });
+            self.check(&catalog);
+            response
+        };
         self.index.send_modify(|i| *i += 1);
         match response {
             Response::Refused(error) => Err(ProposeError { kind: error.kind(), message: error.to_string() }),
@@ -100,11 +130,14 @@ impl World {
                 version: SchemaVersion(1),
                 columns: vec![column(1, "k", DataType::Int), column(2, "d", DataType::Date)],
                 sort_key: vec![ColumnId(1)],
+                indexes: Vec::new(),
             },
             columns: BTreeMap::new(),
             explicit_sort_key: false,
             partitioning,
             distribution: Distribution { columns: vec![ColumnId(1)], buckets, hash_version: 1 },
+            replication: self.nodes.len() as u32,
+            colocate_with: None,
             properties: BTreeMap::new(),
             comment: String::new(),
             partitions,
@@ -113,7 +146,7 @@ impl World {
             database,
             table: Box::new(table),
             if_not_exists: false,
-            placement: vec![self.node],
+            placement: self.nodes.clone(),
         };
         match self.apply(create) {
             Ok(Response::Table(table)) => (database, table),
@@ -121,9 +154,68 @@ impl World {
         }
     }
 
+    /// What must hold whenever a query may begin: a quorum of each tablet's members may be read, and each of them has all
+    /// visible versions, as they were committed.
+    fn check(&self, catalog: &Catalog) {
+        let mut brought = self.brought.lock();
+        for txn in catalog.committed_transactions() {
+            let TransactionState::Committed { writes, versions, .. } = &txn.state else { continue };
+            let Some(table) = catalog.table_by_id(txn.table) else { continue };
+            for (id, version) in versions {
+                for tablet in table.partition_by_id(*id).iter().flat_map(|partition| &partition.tablets) {
+                    let wrote = writes.iter().any(|write| write.tablet == tablet.id);
+                    brought.insert((tablet.id, *version), wrote.then_some(txn.id));
+                }
+            }
+        }
+        for table in catalog.relations.keys().filter_map(|id| catalog.table_by_id(*id)) {
+            for partition in table.all_partitions() {
+                for tablet in &partition.tablets {
+                    assert!(tablet.readable().count() >= tablet.quorum(), "{}: {:?}", tablet.id, tablet.replicas);
+                    for replica in tablet.readable() {
+                        let history = self.network.disk(replica.node).history(tablet.id);
+                        for version in 2..=partition.visible_version.get() {
+                            let has = history.get(version as usize - 2).map(|brought| brought.map(|(txn, _)| txn));
+                            let wanted = brought.get(&(tablet.id, Version(version))).copied();
+                            assert_eq!(has, wanted, "v{version} of {} on {}", tablet.id, replica.node);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings replicas that are behind up from current ones, as the reconciler of repairs does. Whether any was behind.
+    pub async fn repair(&self) -> bool {
+        let catalog = self.catalog();
+        let mut behind = false;
+        for table in catalog.relations.keys().filter_map(|id| catalog.table_by_id(*id)) {
+            for partition in table.all_partitions() {
+                for tablet in &partition.tablets {
+                    let peer = |node| Peer { node, address: address(node) };
+                    let sources: Vec<Peer> = tablet.readable().map(|replica| peer(replica.node)).collect();
+                    for replica in tablet.replicas.iter().filter(|r| r.state != ReplicaState::Current) {
+                        behind = true;
+                        let (tablet, node, version) = (tablet.id, replica.node, partition.visible_version);
+                        let schema = table.schema.clone();
+                        let ask = CatchUp { tablet, schema, version, sources: sources.clone(), repair: false };
+                        let Ok(done) = self.network.disk(node).catch_up(&[ask]).await else { continue };
+                        let replicas = done.into_iter().map(|(tablet, version)| CaughtUp { tablet, node, version });
+                        self.apply(Operation::ReplicasCaughtUp { replicas: replicas.collect() }).unwrap();
+                    }
+                }
+            }
+        }
+        behind
+    }
+
     pub fn current(&self, table: TableId) -> Arc<Table> {
         self.catalog().table_by_id(table).unwrap().clone()
     }
+}
+
+fn address(node: NodeId) -> String {
+    format!("{node}:1")
 }
 
 #[async_trait]
@@ -155,110 +247,10 @@ impl CatalogClient for World {
     }
 
     fn placement(&self) -> Vec<NodeId> {
-        vec![self.node]
-    }
-}
-
-/// A storage node in memory: which rows of which transaction each tablet holds, and which are published.
-#[derive(Default)]
-pub struct Disk {
-    pub published: Mutex<BTreeMap<(TabletId, Version), Option<TxnId>>>,
-    pub aborted: Mutex<HashSet<TxnId>>,
-    /// Transactions whose rows were kept.
-    pub finished: Arc<Mutex<HashSet<TxnId>>>,
-    /// Held by every writer.
-    pub writers: Arc<()>,
-    /// While set, nothing works.
-    pub away: Arc<AtomicBool>,
-}
-
-impl Disk {
-    fn check(&self) -> Result<()> {
-        match self.away.load(Ordering::SeqCst) {
-            true => {
-                Err(StoreError { kind: ErrorKind::Unavailable, address: "in memory".into(), message: "away".into() })
-            }
-            false => Ok(()),
-        }
-    }
-}
-
-#[async_trait]
-impl TabletStore for Disk {
-    async fn create_tablets(&self, _: &TableSchema, _: &[TabletId]) -> Result<()> {
-        self.check()
+        self.nodes.clone()
     }
 
-    async fn drop_tablets(&self, _: &[TabletId]) -> Result<()> {
-        self.check()
-    }
-
-    async fn write(&self, txn: TxnId, _: &str, _: &TableSchema) -> Result<Box<dyn RowsetWriter>> {
-        self.check()?;
-        let (away, finished) = (self.away.clone(), self.finished.clone());
-        Ok(Box::new(Writer { txn, rows: HashMap::new(), away, finished, _held: self.writers.clone() }))
-    }
-
-    async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<()> {
-        self.check()?;
-        let mut published = self.published.lock();
-        for t in tablets {
-            let before = (t.tablet, Version(t.version.get() - 1));
-            assert!(t.version == Version(2) || published.contains_key(&before), "versions in order");
-            published.insert((t.tablet, t.version), t.has_rowset.then_some(txn));
-        }
-        Ok(())
-    }
-
-    async fn abort(&self, txn: TxnId) -> Result<()> {
-        self.check()?;
-        self.aborted.lock().insert(txn);
-        Ok(())
-    }
-
-    async fn manifests(&self, _: &[(TabletId, Version)]) -> Result<Vec<Manifest>> {
-        self.check().map(|()| Vec::new())
-    }
-
-    async fn read_ranges(&self, _: SegmentKey, _: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
-        self.check().map(|()| Vec::new())
-    }
-
-    async fn tablets(&self) -> Result<Vec<TabletReport>> {
-        self.check().map(|()| Vec::new())
-    }
-}
-
-struct Writer {
-    txn: TxnId,
-    rows: HashMap<TabletId, u64>,
-    away: Arc<AtomicBool>,
-    finished: Arc<Mutex<HashSet<TxnId>>>,
-    _held: Arc<()>,
-}
-
-#[async_trait]
-impl RowsetWriter for Writer {
-    async fn write(&mut self, tablet: TabletId, rows: RecordBatch) -> Result<()> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(StoreError {
-                kind: ErrorKind::Unavailable,
-                address: "in memory".into(),
-                message: "went away".into(),
-            });
-        }
-        *self.rows.entry(tablet).or_default() += rows.num_rows() as u64;
-        Ok(())
-    }
-
-    async fn finish(self: Box<Self>) -> Result<Vec<RowsetSummary>> {
-        self.finished.lock().insert(self.txn);
-        let summary = |(tablet, rows): (&TabletId, &u64)| RowsetSummary {
-            tablet_id: tablet.get(),
-            rowset_id: self.txn.get(),
-            rows: *rows,
-            bytes: rows * 8,
-        };
-        Ok(self.rows.iter().map(summary).collect())
+    fn is_alive(&self, node: NodeId) -> bool {
+        !self.silent.lock().contains(&node)
     }
 }

@@ -34,12 +34,14 @@ impl TableProvider for Table {
         let spec = TabletScan {
             table: "db.t".to_owned(),
             schema: self.1.clone(),
+            volume: None,
             partitions: Vec::new(),
             projection: projection.cloned().unwrap_or_else(|| (0..self.1.columns.len()).collect()),
             filters: Vec::new(),
             limit,
             exact_rows: false,
             pruned: Pruned::default(),
+            bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
         };
         scan(self.0.clone(), spec)
     }
@@ -73,7 +75,14 @@ fn schema(model: TableModel) -> TableSchema {
         initial: None,
     });
     let keys = vec![ColumnId(1), ColumnId(2), ColumnId(3)];
-    TableSchema { version: SchemaVersion(1), model, columns: columns.collect(), sort_key: keys.clone(), keys }
+    TableSchema {
+        version: SchemaVersion(1),
+        model,
+        columns: columns.collect(),
+        sort_key: keys.clone(),
+        keys,
+        indexes: Vec::new(),
+    }
 }
 
 /// What each scan of the query says, in order of the plan.

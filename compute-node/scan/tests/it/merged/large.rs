@@ -64,13 +64,7 @@ async fn session(key: DataType, text: impl Fn(i64) -> Option<String>) -> Session
     let cache = CacheConfig { memory_bytes: 64 << 20, ..CacheConfig::default() };
     let context = ScanContext::new(StorePool::with_local(NODE, store), cache).await.unwrap();
     let rows = (ROWS * ROWSETS) as u64;
-    let read = TabletRead {
-        tablet: TabletId(1),
-        version: VERSION,
-        replicas: replicas(),
-        rows,
-        bytes: rows * 20,
-    };
+    let read = TabletRead { tablet: TabletId(1), version: VERSION, replicas: replicas(), rows, bytes: rows * 20 };
     let expected = batch(&merged);
     let spec = TabletScan {
         table: "db.things".to_owned(),

@@ -162,8 +162,9 @@ class Cluster:
         return cluster.start()
 
     @classmethod
-    def three(cls, folder, storage=2, compute=2, **settings):
-        """Three coordinators, storage nodes and compute nodes, each its own process, with `settings` of all."""
+    def three(cls, folder, storage=2, compute=2, coordinator=None, **settings):
+        """Three coordinators, storage nodes and compute nodes, each its own process, with `settings` of all and those of
+        coordinators."""
         cluster = cls(folder)
         coordinators = {i: address() for i in (1, 2, 3)}
         seeds = list(coordinators.values())
@@ -171,7 +172,7 @@ class Cluster:
             flight = address()
             cluster.add("coordinator", f"coordinator-{i}", {
                 "node_id": i, "listen": listen, "flight": flight,
-                "initial_voters": {str(k): v for k, v in coordinators.items()}, **settings,
+                "initial_voters": {str(k): v for k, v in coordinators.items()}, **settings, **(coordinator or {}),
             }, flight)
         for i in range(1, storage + 1):
             cluster.add("storage-node", f"storage-{i}", {"listen": address(), "coordinators": seeds, **settings})

@@ -1,4 +1,4 @@
-//! Queries: planning, running, running again when a compute node is lost, explaining.
+//! Queries: planning, running, running again when a node is lost, explaining.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tarn_planner::{Planner, PlannerConfig, QueryContext, QueryPlan};
 use tarn_proto::storage::StorePool;
 use tarn_proto::{DataType, ErrorKind};
 use tarn_scan::files::{FilesOptions, resolve};
-use tarn_scan::{CacheConfig, Failure, ScanContext, WorkerSet};
+use tarn_scan::{Again, CacheConfig, Failure, ScanContext, WorkerSet};
 use tarn_sql::{Statement, ast};
 use tracing::{Span, warn};
 
@@ -24,7 +24,7 @@ use crate::modify::{self, Lowered, Modification};
 use crate::session::SessionContext;
 use crate::{Config, Error};
 
-/// Runs of a query whose compute nodes are lost before its first row went out.
+/// Runs of a query whose nodes are lost before its first row went out.
 const ATTEMPTS: usize = 3;
 
 /// The column of `EXPLAIN`, named as StarRocks names it.
@@ -70,9 +70,11 @@ pub(crate) fn planning(context: &SessionContext) -> QueryContext {
         time_zone: context.variables.get("time_zone").unwrap_or("UTC").to_owned(),
         distributed: true,
         scan_bytes_per_task: context.variables.scan_bytes_per_task(),
+        bitmap_max_filter_ratio: context.variables.bitmap_max_filter_ratio(),
         collect_metrics: false,
         only_file: None,
         without: Vec::new(),
+        silent: context.shared.catalog.silent(&context.catalog),
     }
 }
 
@@ -88,7 +90,7 @@ pub(crate) fn run_error(error: DataFusionError) -> EngineError {
         return EngineError { kind: ErrorKind::Unavailable, message };
     }
     match Failure::of(&error) {
-        Some(Failure { kind, message }) => EngineError { kind, message },
+        Some(Failure { kind, message, .. }) => EngineError { kind, message },
         None => planner_error(error.into()),
     }
 }
@@ -107,8 +109,8 @@ pub async fn run(context: &SessionContext, query: &ast::Query, parameters: Optio
 
 type Rows = futures::stream::BoxStream<'static, std::result::Result<RecordBatch, DataFusionError>>;
 
-/// Starts the query and waits for its first batch. Until that is there, a lost compute node is left out and the query
-/// runs again.
+/// Starts the query and waits for its first batch. Until that is there, a lost compute or storage node is left out and the
+/// query runs again.
 async fn first_rows(
     context: &SessionContext,
     query: &ast::Query,
@@ -128,15 +130,23 @@ async fn first_rows(
                 let first = futures::stream::once(async move { Ok(first) });
                 return Ok((schema, first.chain(rows).boxed()));
             }
-            Some(Err(error)) if attempt < ATTEMPTS => match lost_worker(&error) {
-                Some(node) => {
+            Some(Err(error)) if attempt < ATTEMPTS => {
+                if let Some(node) = lost_worker(&error) {
                     warn!(%node, attempt, "compute node lost before the first row; the query runs again without it");
                     planning.without.push(node);
+                    continue;
                 }
-                // What the snapshot named is not there any more; what is there now has taken its place.
-                None if tarn_planner::is_superseded(&error) => planning.catalog = context.refreshed().catalog,
-                None => return Err(run_error(error)),
-            },
+                match Failure::of(&error).and_then(|failure| failure.again) {
+                    // What the snapshot named is not there any more; what is there now has taken its place.
+                    Some(Again::Refreshed) => {}
+                    Some(Again::Without(node)) => {
+                        warn!(%node, attempt, "storage node lost before the first row; the query runs again without it");
+                        planning.silent.insert(node);
+                    }
+                    None => return Err(run_error(error)),
+                }
+                planning.catalog = context.refreshed().catalog;
+            }
             Some(Err(error)) => return Err(run_error(error)),
         }
     }

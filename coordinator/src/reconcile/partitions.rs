@@ -214,9 +214,11 @@ async fn retained(
         time_zone: "UTC".to_owned(),
         distributed: false,
         scan_bytes_per_task: 0,
+        bitmap_max_filter_ratio: tarn_scan::BITMAP_MAX_FILTER_RATIO,
         collect_metrics: false,
         only_file: None,
         without: Vec::new(),
+        silent: BTreeSet::new(),
     };
     let planned = async { planner.plan(&query, context, None).await?.reach(table) };
     let reach = planned.await.map_err(|error| wrong(tarn_proto::error::chain(&error)))?;

@@ -19,6 +19,10 @@ use crate::{Members, ReplicatedCatalog};
 /// which a node gets no new work: a load that lives should not be ended for a pause.
 const OWNER_GRACE: Duration = Duration::from_secs(15);
 
+/// Rows of a load that have been visible for so long and are not published on a replica are left over: it got them from
+/// another replica, or will.
+const LEFT_OVER_MS: u64 = 10 * 60 * 1000;
+
 /// Younger tables are let alone: their load may not have begun yet.
 const HIDDEN_GRACE_MS: u64 = 10 * 60 * 1000;
 
@@ -45,17 +49,17 @@ fn orphans(catalog: &Catalog, members: &Members, started: Instant, now: Instant)
         .collect()
 }
 
-/// Lets storage nodes forget rows of loads that were aborted when they could not be told: the node or the load's
-/// coordinator was away.
+/// Lets storage nodes forget rows of loads that were aborted when they could not be told, as the node or the load's
+/// coordinator was away or a copy came late, and of visible loads that a replica has from another replica.
 pub async fn forget_aborted(client: &ReplicatedCatalog) {
     let nodes: Vec<_> = client.catalog().storage_nodes().cloned().collect();
     let forgotten = nodes.into_iter().map(|node| async move {
         let store = client.stores().get(node.id, &node.address)?;
         let pending = store.pending().await?;
         // The catalog after the list: what is pending began before, and a transaction that is over stays so.
-        let over = over(&client.catalog(), pending);
+        let over = over(&client.catalog(), pending, unix_ms());
         for txn in over {
-            info!(%txn, node = %node.id, "forgetting rows of a load that was aborted");
+            info!(%txn, node = %node.id, "forgetting rows of a load that is over");
             store.abort(txn).await?;
         }
         Ok::<(), StoreError>(())
@@ -65,10 +69,12 @@ pub async fn forget_aborted(client: &ReplicatedCatalog) {
     }
 }
 
-/// Those of the transactions that will never be published: aborted, or forgotten since.
-fn over(catalog: &Catalog, mut pending: Vec<TxnId>) -> Vec<TxnId> {
-    pending.retain(|id| match catalog.transaction(*id) {
-        Some(txn) => matches!(txn.state, TransactionState::Aborted { .. }),
+/// Those of the transactions whose pending rows nobody needs: aborted, visible for long, or forgotten since.
+fn over(catalog: &Catalog, mut pending: Vec<TxnId>, now_ms: u64) -> Vec<TxnId> {
+    pending.retain(|id| match catalog.transaction(*id).map(|txn| &txn.state) {
+        Some(TransactionState::Aborted { .. }) => true,
+        Some(TransactionState::Visible { visible_ms, .. }) => visible_ms.saturating_add(LEFT_OVER_MS) < now_ms,
+        Some(TransactionState::Prepare | TransactionState::Committed { .. }) => false,
         // A greater one may be known to a newer catalog.
         None => id.get() <= catalog.last_id,
     });
@@ -160,8 +166,13 @@ mod tests {
         for (id, state) in [(10, TransactionState::Prepare), (20, aborted), (30, committed)] {
             catalog.transactions.insert(TxnId(id), transaction(id, state));
         }
-        let pending = [10, 20, 30, 40, 60].map(TxnId).to_vec();
-        assert_eq!(over(&catalog, pending), [TxnId(20), TxnId(40)], "40 was forgotten, 60 is not known yet");
+        let visible = TransactionState::Visible { rows: 1, versions: BTreeMap::new(), visible_ms: 1000 };
+        catalog.transactions.insert(TxnId(45), transaction(45, visible));
+        let pending = [10, 20, 30, 40, 45, 60].map(TxnId).to_vec();
+        let soon = over(&catalog, pending.clone(), 1000 + LEFT_OVER_MS);
+        assert_eq!(soon, [TxnId(20), TxnId(40)], "40 was forgotten, 60 is not known yet");
+        let later = over(&catalog, pending, 1001 + LEFT_OVER_MS);
+        assert_eq!(later, [TxnId(20), TxnId(40), TxnId(45)], "a replica has 45 from another one");
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! What may be asked of the catalog, and what it answers. This is the content of the Raft log.
 
 mod alteration;
+mod volume;
+mod replicas;
+mod schema_job;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tarn_proto::{
-    ColumnId, DatabaseId, NodeId, PartitionId, SchemaVersion, TableId, TableSchema, TabletId, TxnId, Version,
+    ColumnId, DatabaseId, GroupId, NodeId, PartitionId, SchemaVersion, TableId, TableSchema, TabletId, TxnId, Version,
 };
 
 pub use alteration::{Alteration, NewColumn, Place};
+pub use volume::{OwnerMove, VolumeChange, VolumeSpec};
+pub use replicas::{AddReplica, BucketNodes, CaughtUp, ReplicaKey};
+pub use schema_job::{Filled, JobStep};
 
 use crate::Error;
 use crate::model::{Bounds, ColumnInfo, Distribution, Partitioning, Role, TabletWrite, TransactionState};
@@ -39,7 +45,8 @@ pub struct Context {
     pub now_ms: u64,
 }
 
-/// Storage nodes that new tablets are dealt to in turn, chosen by the proposer among those alive and not draining.
+/// The cycle of storage nodes that new tablets are dealt to, chosen by the proposer among those alive and not draining. A
+/// node may stand in it several times, to get more than others.
 pub type Placement = Vec<NodeId>;
 
 /// A table to be created. Ids of columns are given by the proposer, from 1.
@@ -52,6 +59,9 @@ pub struct TableSpec {
     pub explicit_sort_key: bool,
     pub partitioning: Partitioning,
     pub distribution: Distribution,
+    pub replication: u32,
+    /// The name of its colocation group, which is made if there is none of this name.
+    pub colocate_with: Option<String>,
     pub properties: BTreeMap<String, String>,
     pub comment: String,
     pub partitions: Vec<PartitionSpec>,
@@ -86,9 +96,47 @@ pub enum Operation {
         node: NodeId,
         draining: bool,
     },
+    /// Says where a storage node stands, such as `rack:r1`.
+    SetNodeLocation {
+        node: NodeId,
+        location: Option<String>,
+    },
     /// Refused while the node holds tablets.
     RemoveNode {
         node: NodeId,
+    },
+    /// Makes a storage volume. Refused if one has the name, and with a definition that cannot be used.
+    CreateVolume {
+        volume: VolumeSpec,
+        if_not_exists: bool,
+    },
+    AlterVolume {
+        name: String,
+        change: VolumeChange,
+    },
+    /// Refused while a table is on it.
+    DropVolume {
+        name: String,
+        if_exists: bool,
+    },
+    /// Where tables go from now on that do not say it; without a name to the nodes' disks.
+    SetDefaultVolume {
+        name: Option<String>,
+    },
+    /// Gives tablets on storage volumes other owners. A move from another epoch than the tablet is in does nothing.
+    MoveOwners {
+        moves: Vec<OwnerMove>,
+    },
+    /// Lets a table have the partitions of another one, which holds a copy of its rows and goes: they may be elsewhere.
+    /// Refused unless the table has the partitions, at the versions, that were copied, and the columns.
+    TakePartitions {
+        table: TableId,
+        from: TableId,
+        versions: BTreeMap<PartitionId, Version>,
+    },
+    /// Forgets dropped tablets whose objects are gone from their volume.
+    ForgetPurged {
+        tablets: Vec<TabletId>,
     },
     /// Answers `Database`.
     CreateDatabase {
@@ -195,12 +243,23 @@ pub enum Operation {
         properties: BTreeMap<String, String>,
         before: BTreeMap<String, String>,
     },
-    /// Changes columns, in order and all or none. Refused unless the schema is the one that the changes were computed
-    /// from.
+    /// Changes columns and indexes, in order and all or none. Refused unless the schema is the one that the changes were
+    /// computed from, and while an earlier change has not ended. What takes time is a job from then on
+    /// ([`crate::SchemaJob`]).
     AlterTable {
         table: TableId,
         schema_version: SchemaVersion,
         alterations: Vec<Alteration>,
+    },
+    /// Takes a step of a table's job, which must be this one.
+    StepSchemaJob {
+        table: TableId,
+        job: u64,
+        step: JobStep,
+    },
+    /// Drops the tablets that a job has replaced. Refused while a transaction is open that began before. Idempotent.
+    ReleaseSwapped {
+        table: TableId,
     },
     /// Answers `Increments`: so many numbers, from the first on, that the table's AUTO_INCREMENT column gives nobody else.
     TakeIncrements {
@@ -252,10 +311,13 @@ pub enum Operation {
         txn: TxnId,
         writes: Vec<TabletWrite>,
     },
-    /// The storage nodes have published a committed transaction. Refused unless each of its partitions is at the version
-    /// before; partitions dropped meanwhile do not count. Idempotent.
+    /// The storage nodes have published a committed transaction. `changed` names the replicas that are at its version now
+    /// and were not current (`true`), and those that were current and are not (`false`). Refused unless each of its
+    /// partitions is at the version before, and a quorum of each tablet at its version; partitions dropped meanwhile do not
+    /// count. Idempotent.
     MakeVisible {
         txn: TxnId,
+        changed: Vec<(TabletId, NodeId, bool)>,
     },
     /// Idempotent; refused once committed.
     AbortTransaction {
@@ -271,6 +333,50 @@ pub enum Operation {
     /// Forgets dropped tablets whose files are gone.
     ForgetTablets {
         tablets: Vec<TabletId>,
+    },
+    /// Begins to fill replicas. Each is done or refused by itself: one on a node that has one already, that drains, or that
+    /// stands where another replica does (if nodes stand at enough other locations) is refused. Idempotent. Answers
+    /// `Replicas`.
+    AddReplicas {
+        replicas: Vec<AddReplica>,
+    },
+    /// Gives up replicas: those that are being filled, and members that are more than the table asks for. A member is kept
+    /// if those left would be no quorum of current ones, or too few would hold what is committed. Idempotent. Answers
+    /// `Replicas`.
+    RemoveReplicas {
+        replicas: Vec<ReplicaKey>,
+    },
+    /// Replicas hold every version up to one. Those that lack nothing committed become current. One that joins and has what
+    /// is visible becomes a member that is behind, where this costs no copy of what is committed. Others stay as they are.
+    /// Idempotent. Answers `Replicas`.
+    ReplicasCaughtUp {
+        replicas: Vec<CaughtUp>,
+    },
+    /// Replicas are damaged, gone or lack visible versions: they are read no more until they have caught up. The last
+    /// current one of a tablet stays so. Idempotent. Answers `Replicas`.
+    ReplicasBehind {
+        replicas: Vec<ReplicaKey>,
+    },
+    /// Forgets removed replicas whose files are gone.
+    ForgetReplicas {
+        replicas: Vec<ReplicaKey>,
+    },
+    /// How many copies the table's tablets should have. Refused for tables in a colocation group.
+    SetReplication {
+        table: TableId,
+        replication: u32,
+    },
+    /// Puts a table into the group of this name, which is made of its buckets if there is none, or takes it out of its own.
+    /// The buckets of a table without partitions are dealt to `placement`.
+    SetColocation {
+        table: TableId,
+        group: Option<String>,
+        placement: Placement,
+    },
+    /// Says where buckets of a colocation group should be. Refused unless each of them is where the change was computed from.
+    MoveBuckets {
+        group: GroupId,
+        buckets: Vec<BucketNodes>,
     },
 }
 
@@ -294,6 +400,10 @@ pub enum Response {
     },
     Increments {
         first: i64,
+    },
+    /// What was not done of a change of replicas, and why.
+    Replicas {
+        refused: Vec<(ReplicaKey, Error)>,
     },
     /// The catalog is unchanged.
     Refused(Error),

@@ -1,7 +1,7 @@
 //! Why the catalog refuses a command. Part of the persisted response, so variants are only added.
 
 use serde::{Deserialize, Serialize};
-use tarn_proto::{ErrorKind, NodeId, PartitionId, TableId, TxnId, Version};
+use tarn_proto::{ErrorKind, NodeId, PartitionId, TableId, TabletId, TxnId, Version};
 
 /// A refused command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -31,10 +31,33 @@ pub enum Error {
     PartitionOverlap { table: String, partition: String, other: String },
     #[error("no storage node is alive to place tablets on: start one, or wait for its heartbeat")]
     NoStorageNode,
+    #[error(
+        "table replication num should be less than or equal to the number of available storage nodes. You can change this \
+         default by setting the replication_num table properties. Current alive storage nodes are [{}]. table={table}, \
+         properties.replication_num={replication}",
+        listed(alive)
+    )]
+    NotEnoughStorageNodes { table: String, replication: u32, alive: Vec<NodeId> },
     #[error("node {0} is not registered")]
     UnknownNode(NodeId),
+    #[error("tablet {0} does not exist")]
+    UnknownTablet(TabletId),
     #[error("node {node} still holds {tablets} tablets: move or drop them first")]
     NodeHoldsTablets { node: NodeId, tablets: usize },
+    #[error("buckets of colocation group `{group}` should still be on node {node}: wait until they have been moved")]
+    NodeInGroup { node: NodeId, group: String },
+    #[error("replica of {tablet} on node {node}: {why}")]
+    Replica { tablet: TabletId, node: NodeId, why: String },
+    #[error("{0}")]
+    Colocate(String),
+    #[error("Colocate tables must have same bucket num: {buckets} should be {group} (table `{table}`)")]
+    ColocateBuckets { table: String, buckets: u64, group: u64 },
+    #[error(
+        "{held} of {replicas} replicas of {tablet} hold what transaction {txn} wrote to it, which is no majority: load again"
+    )]
+    WriteLost { txn: TxnId, tablet: TabletId, held: usize, replicas: usize },
+    #[error("{current} of {replicas} replicas of {tablet} have published transaction {txn}, which is no majority")]
+    NoQuorum { txn: TxnId, tablet: TabletId, current: usize, replicas: usize },
     #[error("transaction {0} does not exist or has expired")]
     UnknownTransaction(TxnId),
     #[error("transaction {txn} is {state}: it cannot be {action}")]
@@ -47,6 +70,19 @@ pub enum Error {
     UnknownColumn { table: String, column: String },
     #[error("table `{table}` was altered meanwhile: repeat the statement")]
     SchemaChanged { table: String },
+    #[error(
+        "A schema change operation is in progress on the table `{table}`: wait until it ends (SHOW ALTER TABLE COLUMN), or \
+         cancel it (CANCEL ALTER TABLE COLUMN FROM `{table}`)"
+    )]
+    SchemaJobRunning { table: String },
+    #[error("the change of table `{table}` has ended or is another one by now")]
+    SchemaJobGone { table: String },
+    #[error("the change of table `{table}` cannot end now: {reason}")]
+    SchemaJobNotReady { table: String, reason: String },
+    #[error("table `{table}` is about to get other columns: commit transaction {txn} again in a moment")]
+    TableFrozen { table: String, txn: TxnId },
+    #[error("the tablets that transaction {txn} wrote have been replaced as table `{table}` was altered: load again")]
+    TabletsSwapped { table: String, txn: TxnId },
     #[error("{0}")]
     Alter(String),
     #[error("the properties of table `{table}` have been changed meanwhile: repeat the statement")]
@@ -82,6 +118,14 @@ pub enum Error {
         "transaction {txn} takes {version} of partition {partition}, which is at {visible}: the one before comes first"
     )]
     NotNextVersion { txn: TxnId, partition: PartitionId, version: Version, visible: Version },
+    #[error("table `{0}` was loaded or altered while it was being copied to another storage volume: repeat the statement")]
+    CopiedMeanwhile(String),
+    #[error("storage volume `{0}` does not exist")]
+    UnknownVolume(String),
+    #[error("storage volume `{0}` exists already")]
+    VolumeExists(String),
+    #[error("storage volume `{volume}` is used by table `{tables}`: drop or move what is on it first")]
+    VolumeUsed { volume: String, tables: String },
 }
 
 impl Error {
@@ -89,6 +133,7 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownDatabase(_)
+            | Self::UnknownVolume(_)
             | Self::UnknownTable(_)
             | Self::TableGone(_)
             | Self::UnknownView(_)
@@ -96,15 +141,30 @@ impl Error {
             | Self::UnknownTemporaryPartition { .. }
             | Self::UnknownColumn { .. }
             | Self::UnknownNode(_)
+            | Self::UnknownTablet(_)
             | Self::UnknownTransaction(_) => ErrorKind::NotFound,
-            Self::DatabaseExists(_) | Self::RelationExists(_) | Self::PartitionExists { .. } => {
+            Self::DatabaseExists(_) | Self::VolumeExists(_) | Self::RelationExists(_) | Self::PartitionExists { .. } => {
                 ErrorKind::AlreadyExists
             }
-            Self::NoStorageNode | Self::NotNextVersion { .. } | Self::SchemaChanged { .. } => ErrorKind::Unavailable,
+            Self::CopiedMeanwhile(_)
+            | Self::NoStorageNode
+            | Self::NotEnoughStorageNodes { .. }
+            | Self::WriteLost { .. }
+            | Self::NoQuorum { .. }
+            | Self::NotNextVersion { .. }
+            | Self::SchemaChanged { .. }
+            | Self::SchemaJobNotReady { .. }
+            | Self::TableFrozen { .. }
+            | Self::TabletsSwapped { .. } => ErrorKind::Unavailable,
             Self::IsView(_)
+            | Self::VolumeUsed { .. }
             | Self::IsTable(_)
             | Self::PartitionOverlap { .. }
             | Self::NodeHoldsTablets { .. }
+            | Self::NodeInGroup { .. }
+            | Self::Replica { .. }
+            | Self::Colocate(_)
+            | Self::ColocateBuckets { .. }
             | Self::TransactionState { .. }
             | Self::TabletGone { .. }
             | Self::PropertiesChanged { .. }
@@ -113,8 +173,15 @@ impl Error {
             | Self::PartitionOverwritten { .. }
             | Self::ReadPartitionLoaded { .. }
             | Self::PartitionAddedMeanwhile { .. }
+            | Self::SchemaJobRunning { .. }
+            | Self::SchemaJobGone { .. }
             | Self::Alter(_)
             | Self::Invalid(_) => ErrorKind::Invalid,
         }
     }
+}
+
+/// `1001, 1002`
+fn listed(nodes: &[NodeId]) -> String {
+    nodes.iter().map(|node| node.get().to_string()).collect::<Vec<_>>().join(", ")
 }

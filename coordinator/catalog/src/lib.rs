@@ -24,5 +24,5 @@ mod snapshot;
 pub use command::{Command, Context, Operation, Response};
 pub use error::Error;
 pub use model::*;
-pub use operations::REMEMBERED_REQUESTS;
+pub use operations::{Effect, MAX_REPLICATION, NO_VOLUME, REMEMBERED_REQUESTS, STORAGE_VOLUME, index_refusal};
 pub use snapshot::SNAPSHOT_ENCODING;

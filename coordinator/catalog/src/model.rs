@@ -1,24 +1,32 @@
 //! What the catalog holds.
 
+mod colocation;
 mod history;
 mod node;
 mod partition;
+mod replica;
+mod schema_job;
 mod table;
 mod transaction;
 pub mod value;
+mod volume;
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
-use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TabletId, TxnId};
+use tarn_proto::{DatabaseId, GroupId, NodeId, PartitionId, TableId, TabletId, TxnId, VolumeId};
 
+pub use colocation::ColocationGroup;
 pub use history::{SchemaChange, SchemaHistory};
 pub use node::{Node, Role};
-pub use partition::{Bounds, Partition, Tablet};
+pub use partition::{Bounds, Partition};
+pub use replica::{Replica, ReplicaState, Tablet};
+pub use schema_job::{Rewrite, SCHEMA_JOB_TIMEOUT_MS, SchemaJob, SchemaWork, Swapped};
 pub use table::{ColumnInfo, DefaultValue, Distribution, PartitionExpr, Partitioning, Table, View};
 pub use transaction::{GENERATED_LABEL, Overwrite, Replacement, TabletWrite, Transaction, TransactionState};
 pub use value::Value;
+pub use volume::{StorageVolume, VolumeKind};
 
 use crate::command::{RequestId, Response};
 
@@ -86,10 +94,14 @@ pub struct Catalog {
     pub relations: OrdMap<TableId, Relation>,
     /// Tables and views by database and name.
     pub relation_names: OrdMap<(DatabaseId, Arc<str>), TableId>,
-    /// Owners of all tablets.
+    /// Owners of all tablets, those that jobs have replaced among them ([`Table::swapped`]).
     pub tablets: OrdMap<TabletId, TabletOwner>,
     /// Tablets whose table or partition is gone but whose files may still be on these nodes.
     pub dropped_tablets: OrdMap<TabletId, Vec<NodeId>>,
+    /// Replicas that are none of their tablet's any more but whose files may still be on the node.
+    pub dropped_replicas: OrdSet<(TabletId, NodeId)>,
+    /// Colocation groups, each with at least one table.
+    pub colocation_groups: OrdMap<GroupId, Arc<ColocationGroup>>,
     /// Storage and compute nodes, and coordinators that have registered.
     pub nodes: OrdMap<NodeId, Arc<Node>>,
     /// Transactions, finished ones too until their label expires.
@@ -102,6 +114,15 @@ pub struct Catalog {
     pub requests: OrdMap<RequestId, Response>,
     /// Keys of `requests`, oldest first.
     pub request_order: Vector<RequestId>,
+    /// Storage volumes by id.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub volumes: OrdMap<VolumeId, Arc<StorageVolume>>,
+    /// Where new tables go that do not say it; `None`: to the nodes' disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_volume: Option<VolumeId>,
+    /// Tablets whose table or partition is gone but whose objects may still be in a volume.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub dropped_on_volumes: OrdMap<TabletId, VolumeId>,
     /// Next value of the AUTO_INCREMENT columns that have given one.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
     pub increments: OrdMap<TableId, i64>,

@@ -1,7 +1,7 @@
 //! Applying commands: one file per group of operations, each with its checks and its changes.
 //!
 //! ```text
-//!  cluster      InitializeCluster, RegisterNode, SetDraining, RemoveNode, ForgetTablets
+//!  cluster      InitializeCluster, RegisterNode, SetDraining, SetNodeLocation, RemoveNode, ForgetTablets
 //!  database     CreateDatabase, DropDatabase, RenameDatabase
 //!  table        CreateTable, DropTable, RenameTable, ReplaceTable, TruncateTable
 //!  table_spec   what a table to be created must satisfy
@@ -10,13 +10,19 @@
 //!  partition    AddPartitions, DropPartition, RenamePartition
 //!  temporary    AddTemporaryPartitions, DropTemporaryPartition, ReplacePartitions
 //!  bounds       which partitions overlap
-//!  tablets      dealing tablets to storage nodes, and dropping them
+//!  tablets      registering tablets, and dropping them
+//!  dealer       dealing tablets to storage nodes
+//!  replica      AddReplicas, RemoveReplicas, ReplicasCaughtUp, ReplicasBehind, ForgetReplicas
+//!  colocation   SetReplication, SetColocation, MoveBuckets
 //!  view         CreateView, DropView
 //!  transaction  BeginTransaction to MakeVisible, AbortTransaction, ExpireTransactions
 //!  overwrite    PrepareOverwrite, and its part in the others
 //!  lifetime     MaintainPartitions
 //!  properties   SetTableProperties
+//!  volume       CreateVolume, AlterVolume, DropVolume, SetDefaultVolume, MoveOwners, TakePartitions,
+//!               ForgetPurged
 //!  schema       AlterTable, SwapTables
+//!  schema_job   StepSchemaJob, ReleaseSwapped
 //! ```
 //!
 //! An operation works on a copy of the catalog, which is O(1), and the copy takes the catalog's place only if the
@@ -24,13 +30,17 @@
 
 mod bounds;
 mod cluster;
+mod colocation;
 mod database;
+mod dealer;
 mod increment;
 mod lifetime;
 mod overwrite;
 mod partition;
 mod properties;
+mod replica;
 mod schema;
+mod schema_job;
 mod table;
 mod table_model;
 mod table_spec;
@@ -38,10 +48,16 @@ mod tablets;
 mod temporary;
 mod transaction;
 mod view;
+mod volume;
 
 use std::sync::Arc;
 
 use tarn_proto::{DatabaseId, TableId};
+
+pub use colocation::MAX_REPLICATION;
+
+pub use schema::{Effect, index_refusal};
+pub use volume::{NO_VOLUME, STORAGE_VOLUME};
 
 use crate::command::{Command, Context, Operation, RequestId, Response};
 use crate::{Catalog, Database, Error, Relation, Table};
@@ -87,8 +103,26 @@ impl Catalog {
             Operation::InitializeCluster { cluster_id } => Ok(self.initialize_cluster(cluster_id)),
             Operation::RegisterNode { role, address, node_id } => self.register_node(*role, address, *node_id, now_ms),
             Operation::SetDraining { node, draining } => self.set_draining(*node, *draining),
+            Operation::SetNodeLocation { node, location } => self.set_node_location(*node, location.as_deref()),
             Operation::RemoveNode { node } => self.remove_node(*node),
             Operation::ForgetTablets { tablets } => Ok(self.forget_tablets(tablets)),
+            Operation::AddReplicas { replicas } => self.add_replicas(replicas),
+            Operation::RemoveReplicas { replicas } => self.remove_replicas(replicas),
+            Operation::ReplicasCaughtUp { replicas } => self.replicas_caught_up(replicas),
+            Operation::ReplicasBehind { replicas } => self.replicas_behind(replicas),
+            Operation::ForgetReplicas { replicas } => Ok(self.forget_replicas(replicas)),
+            Operation::CreateVolume { volume, if_not_exists } => self.create_volume(volume, *if_not_exists),
+            Operation::AlterVolume { name, change } => self.alter_volume(name, change),
+            Operation::DropVolume { name, if_exists } => self.drop_volume(name, *if_exists),
+            Operation::SetDefaultVolume { name } => self.set_default_volume(name.as_deref()),
+            Operation::MoveOwners { moves } => self.move_owners(moves),
+            Operation::TakePartitions { table, from, versions } => self.take_partitions(*table, *from, versions),
+            Operation::ForgetPurged { tablets } => Ok(self.forget_purged(tablets)),
+            Operation::SetReplication { table, replication } => self.set_replication(*table, *replication),
+            Operation::SetColocation { table, group, placement } => {
+                self.set_colocation(*table, group.as_deref(), placement)
+            }
+            Operation::MoveBuckets { group, buckets } => self.move_buckets(*group, buckets),
             Operation::CreateDatabase { name, if_not_exists } => self.create_database(name, *if_not_exists, now_ms),
             Operation::DropDatabase { name, if_exists } => self.drop_database(name, *if_exists),
             Operation::RenameDatabase { name, new_name } => self.rename_database(name, new_name),
@@ -128,6 +162,8 @@ impl Catalog {
             Operation::AlterTable { table, schema_version, alterations } => {
                 self.alter_table(*table, *schema_version, alterations, now_ms)
             }
+            Operation::StepSchemaJob { table, job, step } => self.step_schema_job(*table, *job, step, now_ms),
+            Operation::ReleaseSwapped { table } => self.release_swapped(*table),
             Operation::TakeIncrements { table, count } => self.take_increments(*table, *count),
             Operation::SwapTables { one, other } => self.swap_tables(*one, *other),
             Operation::CreateView { .. } => self.create_view(operation),
@@ -139,7 +175,7 @@ impl Catalog {
                 self.prepare_overwrite(*txn, *table, *whole, partitions, placement, now_ms)
             }
             Operation::CommitTransaction { txn, writes } => self.commit_transaction(*txn, writes, now_ms),
-            Operation::MakeVisible { txn } => self.make_visible(*txn, now_ms),
+            Operation::MakeVisible { txn, changed } => self.make_visible(*txn, changed, now_ms),
             Operation::AbortTransaction { txn, reason } => self.abort_transaction(*txn, reason, now_ms),
             Operation::ExpireTransactions { label_retention_ms, generated_retention_ms } => {
                 Ok(self.expire_transactions(*label_retention_ms, *generated_retention_ms, now_ms))

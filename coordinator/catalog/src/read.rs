@@ -52,11 +52,16 @@ impl Catalog {
         }
     }
 
-    /// A tablet and where it belongs, unless it has been dropped.
+    /// A tablet and where it belongs, or did before a change of the table's columns replaced it, unless it has been dropped.
     pub fn tablet(&self, id: TabletId) -> Option<(TabletOwner, &Tablet)> {
         let owner = *self.tablets.get(&id)?;
-        let partition = self.table_by_id(owner.table)?.partition_by_id(owner.partition)?;
-        Some((owner, partition.tablets.get(owner.bucket as usize)?))
+        let table = self.table_by_id(owner.table)?;
+        let bucket = owner.bucket as usize;
+        if let Some(tablet) = table.partition_by_id(owner.partition)?.tablets.get(bucket).filter(|t| t.id == id) {
+            return Some((owner, tablet));
+        }
+        let replaced = table.swapped.as_ref()?.partitions.get(&owner.partition)?.get(bucket)?;
+        (replaced.id == id).then_some((owner, replaced))
     }
 
     /// The transaction with this id, until it has expired.

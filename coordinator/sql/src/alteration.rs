@@ -1,7 +1,7 @@
-//! What `ALTER TABLE` says of columns, and what shows it.
+//! What `ALTER TABLE` says of columns and indexes, and what shows it.
 
 use crate::name::{Ident, ObjectName, Position};
-use crate::table::ColumnDef;
+use crate::table::{ColumnDef, Index};
 
 /// One change of a table; a statement has one or more, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,16 @@ pub enum Alteration {
         columns: Vec<Ident>,
         /// Where the clause begins.
         at: Position,
+    },
+    /// `ADD INDEX name (column) [USING BITMAP] [COMMENT '..']`; `CREATE INDEX .. ON table ..` is the same.
+    AddIndex {
+        /// The index.
+        index: Index,
+    },
+    /// `DROP INDEX name`; `DROP INDEX name ON table` is the same.
+    DropIndex {
+        /// The index.
+        name: Ident,
     },
     /// `COMMENT = '..'`
     Comment {

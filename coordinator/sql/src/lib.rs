@@ -17,12 +17,17 @@
 //!  statement  what statements say; `table` for CREATE TABLE and its parts
 //!  modify     what DELETE and UPDATE say
 //!  alteration what ALTER TABLE says of columns
+//!  compaction what ALTER TABLE .. COMPACT says
+//!  cluster    what ALTER SYSTEM and ADMIN SHOW REPLICA STATUS say
+//!  volume     what CREATE and ALTER STORAGE VOLUME say
 //!  types      type names to `tarn_proto::DataType`
 //!  files      arguments of the FILES() table function
 //!  split      statements of an interactive shell's buffer
 //! ```
 
 mod alteration;
+mod cluster;
+mod compaction;
 mod dialect;
 mod error;
 mod files;
@@ -36,8 +41,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod types;
+mod volume;
 
 pub use alteration::{Alteration, ColumnPlace, ShowAlterTable};
+pub use cluster::{AlterSystem, NodeAddress, ShowReplicaStatus};
+pub use compaction::CompactTable;
 pub use dialect::TarnDialect;
 pub use error::ParseError;
 pub use files::{FILES, files_properties};
@@ -57,3 +65,4 @@ pub use table::{
 pub use types::column_type;
 
 pub use sqlparser::ast;
+pub use volume::{AlterStorageVolume, CreateStorageVolume};

@@ -2,6 +2,8 @@
 
 mod alter;
 mod alter_columns;
+mod cluster;
+mod compact;
 mod create;
 mod insert;
 mod modify;
@@ -9,6 +11,7 @@ mod partition;
 mod query;
 mod session;
 mod show;
+mod volume;
 
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -95,6 +98,7 @@ impl<'a> StatementParser<'a> {
             "SHOW" => self.show(),
             "DESC" | "DESCRIBE" => self.describe(),
             "KILL" => self.kill(),
+            "ADMIN" => self.admin(),
             word @ ("MERGE" | "GRANT" | "REVOKE" | "REFRESH" | "SUBMIT" | "BEGIN" | "COMMIT" | "ROLLBACK"
             | "ANALYZE" | "EXPORT" | "LOAD") => {
                 let message = format!("{word} is not available yet");

@@ -5,9 +5,12 @@ use std::fmt;
 use sqlparser::ast;
 
 use crate::alteration::{Alteration, ShowAlterTable};
+use crate::cluster::{AlterSystem, ShowReplicaStatus};
+use crate::compaction::CompactTable;
 use crate::modify::{Delete, Update};
 use crate::name::{Ident, Literal, ObjectName, Position, quote_string};
 use crate::table::{CreateTable, PartitionDefs, Property};
+use crate::volume::{AlterStorageVolume, CreateStorageVolume};
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +62,20 @@ pub enum Statement {
     CancelAlterTable { table: ObjectName },
     /// `ALTER TABLE table RENAME PARTITION name to`
     RenamePartition { table: ObjectName, name: Ident, to: Ident },
+    /// `ALTER TABLE table [BASE | CUMULATIVE] COMPACT ..`
+    CompactTable(CompactTable),
+
+    /// `ALTER SYSTEM ..`, `CANCEL DECOMMISSION ..`
+    AlterSystem(AlterSystem),
+
+    /// `CREATE STORAGE VOLUME ..`
+    CreateStorageVolume(CreateStorageVolume),
+    /// `ALTER STORAGE VOLUME ..`
+    AlterStorageVolume(AlterStorageVolume),
+    /// `DROP STORAGE VOLUME [IF EXISTS] name`
+    DropStorageVolume { if_exists: bool, name: Ident },
+    /// `SET name AS DEFAULT STORAGE VOLUME`
+    SetDefaultStorageVolume { name: Ident },
 
     /// `CREATE VIEW ..`
     CreateView(CreateView),
@@ -80,6 +97,10 @@ pub enum Statement {
     Describe { table: ObjectName },
     /// `DESC FILES(..)`
     DescribeFiles { properties: Vec<(String, String)> },
+    /// `SHOW STORAGE VOLUMES [LIKE 'pattern']`
+    ShowStorageVolumes { like: Option<String> },
+    /// `DESC STORAGE VOLUME name`
+    DescribeStorageVolume { name: Ident },
     /// `SHOW CREATE TABLE table`
     ShowCreateTable { table: ObjectName },
     /// `SHOW CREATE VIEW view`
@@ -90,14 +111,24 @@ pub enum Statement {
     ShowPartitions { temporary: bool, table: ObjectName },
     /// `SHOW TABLETS FROM table [PARTITION (..)]` and `SHOW TABLET FROM ..`
     ShowTablets { table: ObjectName, partitions: Vec<Ident> },
+    /// `SHOW INDEX FROM table`
+    ShowIndex { table: ObjectName },
     /// `SHOW ALTER TABLE COLUMN ..`
     ShowAlterTable(ShowAlterTable),
+    /// `SHOW COMPACTIONS [FROM table]`
+    ShowCompactions { table: Option<ObjectName> },
     /// `SHOW COORDINATORS`, `SHOW FRONTENDS`
     ShowCoordinators,
     /// `SHOW COMPUTE NODES`
     ShowComputeNodes,
     /// `SHOW STORAGE NODES`, `SHOW BACKENDS`
     ShowStorageNodes,
+    /// `SHOW COLOCATION GROUPS`
+    ShowColocationGroups,
+    /// `SHOW PROC 'path'`
+    ShowProc { path: String, at: Position },
+    /// `ADMIN SHOW REPLICA STATUS FROM ..`
+    ShowReplicaStatus(ShowReplicaStatus),
     /// `SHOW [FULL] PROCESSLIST`
     ShowProcesslist { full: bool },
     /// `SHOW [GLOBAL | SESSION] VARIABLES [LIKE 'pattern']`

@@ -1,6 +1,7 @@
 //! Tests of the whole dialect: each statement, each error, every query of the benchmarks, and round trips.
 
 mod alterations;
+mod cluster;
 mod expressions;
 mod modify;
 mod queries;

@@ -6,15 +6,20 @@ use tarn_proto::{ColumnId, SchemaVersion, TableSchema};
 /// Changes that are remembered of a table: enough to see what was done lately, few enough to cost nothing.
 const REMEMBERED_CHANGES: usize = 32;
 
-/// A finished change of a table's columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A change of a table's columns that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaChange {
     /// Unique in the cluster.
     pub id: u64,
-    /// The schema that it led to.
+    /// The schema that it led to, or would have.
     pub version: SchemaVersion,
-    /// When, in milliseconds since 1970.
+    /// When it was asked for, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When it ended, in milliseconds since 1970.
     pub at_ms: u64,
+    /// Why it was given up, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
 }
 
 /// The changes of a table's columns.

@@ -35,8 +35,10 @@ pub struct Node {
     pub role: Role,
     /// `host:port` of its gRPC server; empty when another node has registered there since.
     pub address: String,
-    /// Set by an operator: finishes its work and gets none.
+    /// Set by an operator: finishes its work and gets none. A storage node's tablets move to others.
     pub draining: bool,
+    /// Where it stands, such as `rack:r1`: replicas of a tablet are spread over locations. Set by an operator.
+    pub location: Option<String>,
     /// When it registered first, in milliseconds since 1970.
     pub registered_ms: u64,
 }

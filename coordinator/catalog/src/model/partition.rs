@@ -1,9 +1,9 @@
-//! Partitions and tablets.
+//! Partitions.
 
 use serde::{Deserialize, Serialize};
-use tarn_proto::{NodeId, PartitionId, TabletId, Version};
+use tarn_proto::{PartitionId, Version};
 
-use super::Value;
+use super::{Tablet, Value};
 
 /// Which rows a partition takes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,17 +71,7 @@ pub struct Partition {
     pub bytes: u64,
     /// When the visible version became visible, in milliseconds since 1970.
     pub visible_ms: u64,
-}
-
-/// One hash bucket of a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tablet {
-    /// Its id, never reused.
-    pub id: TabletId,
-    /// Storage nodes that hold it.
-    pub replicas: Vec<NodeId>,
-    /// Rows at the partition's visible version.
-    pub rows: u64,
-    /// Bytes of segments at the partition's visible version.
-    pub bytes: u64,
+    /// Whether rows were deleted that `rows` still counts, also where every loaded row is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inexact_rows: bool,
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use tarn_proto::time::TimeUnit;
-use tarn_proto::{ColumnId, DatabaseId, PartitionId, TableId, TableSchema};
+use tarn_proto::{ColumnId, DatabaseId, GroupId, PartitionId, TableId, TableSchema, VolumeId};
 
-use super::{Partition, SchemaHistory, Tablet};
+use super::{Partition, SchemaHistory, SchemaJob, Swapped, Tablet};
 
 /// What a column takes when a load does not name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,13 @@ pub struct Table {
     pub partitioning: Partitioning,
     /// Rows to buckets.
     pub distribution: Distribution,
+    /// Copies of each tablet, 1 to 5.
+    pub replication: u32,
+    /// The group whose nodes its buckets share.
+    pub colocation: Option<GroupId>,
+    /// The storage volume that its tablets are on; `None`: on the nodes' disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeId>,
     /// Properties as declared, names in lower case.
     pub properties: BTreeMap<String, String>,
     /// The comment, or empty.
@@ -112,6 +119,12 @@ pub struct Table {
     /// What became of its columns since.
     #[serde(default, skip_serializing_if = "SchemaHistory::is_empty")]
     pub history: SchemaHistory,
+    /// The change of its columns or indexes that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Arc<SchemaJob>>,
+    /// The tablets that the last such change has replaced, while open transactions may name them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<Arc<Swapped>>,
 }
 
 impl Table {

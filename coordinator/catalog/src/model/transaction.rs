@@ -8,7 +8,7 @@ use tarn_proto::{DatabaseId, NodeId, PartitionId, RowsetId, TableId, TabletId, T
 /// How the labels begin that Tarn gives to loads without one; a UUID follows.
 pub const GENERATED_LABEL: &str = "insert_";
 
-/// What a load wrote to one tablet, durable on its storage node.
+/// What a load wrote to one tablet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TabletWrite {
     /// The tablet.
@@ -19,6 +19,8 @@ pub struct TabletWrite {
     pub rows: u64,
     /// Bytes of its segments.
     pub bytes: u64,
+    /// Nodes that hold it durably.
+    pub holders: Vec<NodeId>,
 }
 
 /// One load.

@@ -28,7 +28,8 @@ impl Catalog {
             Some(node) => Arc::make_mut(node).address = address.to_owned(),
             None => {
                 let address = address.to_owned();
-                self.nodes.insert(id, Arc::new(Node { id, role, address, draining: false, registered_ms: now_ms }));
+                let node = Node { id, role, address, draining: false, location: None, registered_ms: now_ms };
+                self.nodes.insert(id, Arc::new(node));
             }
         }
         Ok(Response::Node(id))
@@ -80,13 +81,27 @@ impl Catalog {
         Ok(Response::Done)
     }
 
+    pub(super) fn set_node_location(&mut self, id: NodeId, location: Option<&str>) -> Outcome {
+        let node = self.nodes.get_mut(&id).ok_or(Error::UnknownNode(id))?;
+        if node.role != Role::Storage {
+            return Err(Error::Invalid(format!("node {id} is a {}: only storage nodes have locations", node.role)));
+        }
+        check_location(location)?;
+        Arc::make_mut(node).location = location.map(str::to_owned);
+        Ok(Response::Done)
+    }
+
     pub(super) fn remove_node(&mut self, id: NodeId) -> Outcome {
         self.nodes.remove(&id).ok_or(Error::UnknownNode(id))?;
         let held = self.tablets_on(id);
         if held > 0 {
             return Err(Error::NodeHoldsTablets { node: id, tablets: held });
         }
+        if let Some(group) = self.colocation_groups.values().find(|g| g.sequence.iter().any(|b| b.contains(&id))) {
+            return Err(Error::NodeInGroup { node: id, group: group.name.clone() });
+        }
         // The files of dropped tablets are gone with the node.
+        self.dropped_replicas = self.dropped_replicas.iter().filter(|(_, node)| *node != id).copied().collect();
         let dropped: Vec<TabletId> =
             self.dropped_tablets.iter().filter(|(_, nodes)| nodes.contains(&id)).map(|(t, _)| *t).collect();
         for tablet in dropped {
@@ -105,7 +120,7 @@ impl Catalog {
             Relation::Table(table) => Some(table),
             Relation::View(_) => None,
         });
-        tables.flat_map(|table| table.tablets()).filter(|(_, _, t)| t.replicas.contains(&node)).count()
+        tables.flat_map(|table| table.tablets()).filter(|(_, _, t)| t.replica(node).is_some()).count()
     }
 
     pub(super) fn forget_tablets(&mut self, tablets: &[TabletId]) -> Response {
@@ -113,5 +128,20 @@ impl Catalog {
             self.dropped_tablets.remove(tablet);
         }
         Response::Done
+    }
+}
+
+/// Refuses a location that is not of the form `rack:r1`, as StarRocks has them.
+fn check_location(location: Option<&str>) -> Result<(), Error> {
+    let part = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c))
+    };
+    match location {
+        Some(text) if !text.split_once(':').is_some_and(|(key, value)| part(key) && part(value)) => {
+            Err(Error::Invalid(format!(
+                "invalid location label `{text}`: write key:value in small letters, digits and `_`, such as \"rack:r1\""
+            )))
+        }
+        Some(_) | None => Ok(()),
     }
 }

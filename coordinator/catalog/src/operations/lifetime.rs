@@ -6,7 +6,7 @@ use tarn_proto::{NodeId, PartitionId, TableId};
 
 use super::Outcome;
 use super::partition::Layout;
-use super::tablets::Dealer;
+use super::dealer::Dealer;
 use crate::command::{PartitionSpec, Response};
 use crate::{Catalog, Error, Partitioning};
 
@@ -47,7 +47,7 @@ impl Catalog {
             };
             let dealer = match &mut dealer {
                 Some(dealer) => dealer,
-                none => none.insert(Dealer::new(self, placement, table.id, table.tablets().count())?),
+                none => none.insert(Dealer::new(self, placement, &table)?),
             };
             let partition = self.new_partition(table.id, &spec.name, bounds, buckets, dealer, now_ms)?;
             ids.push(partition.id);

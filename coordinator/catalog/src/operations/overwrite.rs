@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tarn_proto::{NodeId, PartitionId, TableId, TxnId, Version};
 
 use super::Outcome;
-use super::tablets::Dealer;
+use super::dealer::Dealer;
 use super::transaction::refused;
 use crate::command::Response;
 use crate::{Catalog, Error, Overwrite, Partition, Replacement, Table, Transaction, TransactionState};
@@ -54,7 +54,7 @@ impl Catalog {
             };
             let dealer = match &mut dealer {
                 Some(dealer) => dealer,
-                none => none.insert(Dealer::new(self, placement, table.id, table.tablets().count())?),
+                none => none.insert(Dealer::new(self, placement, &table)?),
             };
             let buckets = old.tablets.len() as u32;
             let shadow = self.new_partition(table.id, &old.name, old.bounds.clone(), buckets, dealer, now_ms)?;

@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use tarn_proto::{NodeId, PartitionId, TableId};
 
 use super::bounds::{Cover, normalize};
-use super::tablets::Dealer;
+use super::dealer::Dealer;
 use super::{Outcome, check_name};
 use crate::command::{PartitionSpec, Response};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Table};
@@ -132,7 +132,7 @@ impl Catalog {
             let dealer = match &mut dealer {
                 Some(dealer) => dealer,
                 // Made for the first partition that is new: none is needed to answer existing ones.
-                none => none.insert(Dealer::new(self, placement, table.id, table.tablets().count())?),
+                none => none.insert(Dealer::new(self, placement, &table)?),
             };
             let buckets = table.distribution.buckets;
             let partition = self.new_partition(table.id, &name, bounds, buckets, dealer, now_ms)?;

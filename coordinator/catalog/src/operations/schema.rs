@@ -1,17 +1,36 @@
-//! `AlterTable`: changes of a table's columns that touch no file, because ids bind what is stored.
+//! `AlterTable`: changes of a table's columns.
 //!
-//! A change that would have to rewrite rows, sort them anew or move them to other buckets is refused with the way to do it
-//! by hand. Each command names the schema version that it was computed from, so that of two at once the second is computed
-//! anew.
+//! Most touch no file, because ids bind what is stored, and are made at once. Those after which rows have other keys, another
+//! order, or values of types that are not just wider are begun here and done by a job ([`super::schema_job`]). What would move
+//! rows to other partitions or buckets is refused with the way to do it by hand. Each command names the schema version that
+//! it was computed from, so that of two at once the second is computed anew.
+
+mod index;
+mod keys;
+mod modify;
 
 use std::sync::Arc;
 
-use tarn_proto::{Aggregation, Column, ColumnId, SchemaVersion, TableId, TableModel, segment};
+use tarn_proto::{Aggregation, Column, ColumnId, SchemaVersion, TableId, segment};
 
-use super::{Outcome, check_name};
+use super::{Outcome, check_name, table_model};
 use crate::command::{Alteration, NewColumn, Place, Response};
-use crate::model::{ColumnInfo, DefaultValue, SchemaChange};
+use crate::model::{ColumnInfo, DefaultValue, Rewrite, SCHEMA_JOB_TIMEOUT_MS, SchemaChange, SchemaJob, SchemaWork};
 use crate::{Catalog, Error, Partitioning, Table};
+
+pub use index::index_refusal;
+pub(super) use index::check as check_indexes;
+
+/// What a change of a table asks of what is stored; of several the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing: it is made at once.
+    Instant,
+    /// It is made at once, and storage nodes build something for files that are there.
+    Build,
+    /// All rows are written anew before it is made.
+    Rewrite,
+}
 
 /// What to do where a table would have to be written anew.
 const REWRITE: &str = "make a table that is so and fill it by INSERT INTO .. SELECT, or use CREATE TABLE .. AS SELECT";
@@ -24,18 +43,43 @@ impl Catalog {
         alterations: &[Alteration],
         now_ms: u64,
     ) -> Outcome {
-        let mut altered = Table::clone(&*self.existing_table(table)?);
-        if altered.schema.version != from {
-            return Err(Error::SchemaChanged { table: altered.name });
+        let before = self.existing_table(table)?;
+        if before.job.is_some() {
+            return Err(Error::SchemaJobRunning { table: before.name.clone() });
         }
+        if before.schema.version != from {
+            return Err(Error::SchemaChanged { table: before.name.clone() });
+        }
+        let mut altered = Table::clone(&before);
+        let mut effect = Effect::Instant;
         for alteration in alterations {
-            altered.alter(alteration)?;
+            effect = effect.max(altered.alter(alteration)?);
         }
-        if alterations.iter().any(|alteration| !matches!(alteration, Alteration::SetComment { .. })) {
-            altered.schema.version = SchemaVersion(from.get() + 1);
-            let change = SchemaChange { id: self.next_id(), version: altered.schema.version, at_ms: now_ms };
-            altered.history.record(change);
+        if alterations.iter().all(|alteration| matches!(alteration, Alteration::SetComment { .. })) {
+            *self.table_mut(table)? = altered;
+            return Ok(Response::Done);
         }
+        altered.schema.version = SchemaVersion(from.get() + 1);
+        let (id, version) = (self.next_id(), altered.schema.version);
+        let work = match effect {
+            Effect::Instant => {
+                let change = SchemaChange { id, version, created_ms: now_ms, at_ms: now_ms, cancelled: None };
+                altered.history.record(change);
+                *self.table_mut(table)? = altered;
+                return Ok(Response::Done);
+            }
+            Effect::Build => SchemaWork::Build { before: before.schema.indexes.clone() },
+            Effect::Rewrite => {
+                altered.check_model()?;
+                let Table { schema: to, columns, explicit_sort_key, history, comment, .. } = altered;
+                // All else stays as it is until the end. Ids of columns are never given again, come what may.
+                altered = Table { history, comment, ..Table::clone(&before) };
+                let shadows = imbl::OrdMap::new();
+                SchemaWork::Rewrite(Rewrite { to, columns, explicit_sort_key, shadows, frozen_ms: None })
+            }
+        };
+        let expires_ms = now_ms.saturating_add(SCHEMA_JOB_TIMEOUT_MS);
+        altered.job = Some(Arc::new(SchemaJob { id, created_ms: now_ms, expires_ms, work, progress: None }));
         *self.table_mut(table)? = altered;
         Ok(Response::Done)
     }
@@ -60,25 +104,45 @@ impl Catalog {
 }
 
 impl Table {
-    /// Makes one change of the columns or the comment, and leaves the schema version to who makes them all.
-    pub fn alter(&mut self, alteration: &Alteration) -> Result<(), Error> {
+    /// Makes one change of the columns or the comment, as if rows had been written anew where that is its effect, and leaves
+    /// the schema version to who makes them all.
+    pub fn alter(&mut self, alteration: &Alteration) -> Result<Effect, Error> {
         match alteration {
             Alteration::AddColumns { columns, place } => self.add_columns(columns, *place),
             Alteration::DropColumn { column } => self.drop_column(*column),
-            Alteration::RenameColumn { column, name } => self.rename_column(*column, name),
+            Alteration::RenameColumn { column, name } => self.rename_column(*column, name).map(|()| Effect::Instant),
             Alteration::ModifyColumn { column, data_type, nullable, info, place } => {
                 let wanted =
                     Column { data_type: data_type.clone(), nullable: *nullable, ..self.column(*column)?.clone() };
                 self.check_counter(&wanted, info)?;
-                self.modify_column(wanted)?;
+                let effect = self.modify_column(wanted)?;
                 self.set_info(*column, info.clone());
-                place.map_or(Ok(()), |place| self.move_column(*column, place))
+                let moved = place.map_or(Ok(Effect::Instant), |place| self.move_column(*column, place))?;
+                Ok(effect.max(moved))
             }
             Alteration::OrderColumns { columns } => self.order_columns(columns),
+            Alteration::SetSortKey { columns } => self.set_sort_key(columns),
+            Alteration::AddIndex { index } => self.add_index(index),
+            Alteration::DropIndex { name } => self.drop_index(name),
+            Alteration::SetBloomColumns { columns } => self.set_bloom_columns(columns),
             Alteration::SetComment { comment } => {
                 self.comment.clone_from(comment);
-                Ok(())
+                Ok(Effect::Instant)
             }
+        }
+    }
+
+    /// Checks what the table's model asks, of a schema whose changes were checked one by one.
+    fn check_model(&self) -> Result<(), Error> {
+        table_model::check(&self.schema, &self.partition_columns(), &self.distribution.columns)
+            .map_err(|why| Error::Alter(format!("table `{}` then {why}", self.name)))
+    }
+
+    fn partition_columns(&self) -> Vec<ColumnId> {
+        match &self.partitioning {
+            Partitioning::None => Vec::new(),
+            Partitioning::Range(columns) | Partitioning::List(columns) => columns.clone(),
+            Partitioning::Expression(expressions) => expressions.iter().map(|e| e.column()).collect(),
         }
     }
 
@@ -115,8 +179,9 @@ impl Table {
         )))
     }
 
-    fn add_columns(&mut self, columns: &[NewColumn], place: Place) -> Result<(), Error> {
+    fn add_columns(&mut self, columns: &[NewColumn], place: Place) -> Result<Effect, Error> {
         let mut place = place;
+        let mut effect = Effect::Instant;
         for new in columns {
             self.check_free(&new.name)?;
             self.check_new(new)?;
@@ -135,12 +200,17 @@ impl Table {
                     column.name, column.data_type
                 ))
             })?;
-            self.schema.columns.push(column);
             self.set_info(id, new.info.clone());
-            self.move_column(id, place)?;
+            if new.key {
+                self.add_key(column, place)?;
+                effect = Effect::Rewrite;
+            } else {
+                self.schema.columns.push(column);
+                self.move_column(id, place)?;
+            }
             place = Place::After(id);
         }
-        Ok(())
+        Ok(effect)
     }
 
     fn check_free(&self, name: &str) -> Result<(), Error> {
@@ -153,12 +223,12 @@ impl Table {
 
     fn check_new(&self, new: &NewColumn) -> Result<(), Error> {
         let name = &new.name;
-        let merged = self.schema.model.merges_on_read();
+        let merged = self.schema.model.merges_on_read() && !new.key;
         if merged != new.aggregation.is_some() {
             let message = if merged {
-                format!(
-                    "column `{name}` has no aggregation, and would be a key column: key columns cannot be added; {REWRITE}"
-                )
+                format!("column `{name}` has no aggregation: give it one, or mark it KEY")
+            } else if new.key {
+                format!("key column `{name}` cannot have an aggregation: leave it out")
             } else {
                 format!("column `{name}` has an aggregation, which only AGGREGATE KEY tables have: leave it out")
             };
@@ -181,19 +251,27 @@ impl Table {
         Ok(())
     }
 
-    fn drop_column(&mut self, id: ColumnId) -> Result<(), Error> {
+    fn drop_column(&mut self, id: ColumnId) -> Result<Effect, Error> {
         let name = self.column(id)?.name.clone();
-        if let Some(role) = self.use_of(id) {
-            return Err(Error::Alter(format!("column `{name}` is {role}, which cannot be dropped: {REWRITE}")));
-        }
+        let effect = match self.use_of(id) {
+            Some(Use::Key) => {
+                self.drop_key(id)?;
+                Effect::Rewrite
+            }
+            Some(role) => {
+                return Err(Error::Alter(format!("column `{name}` is {role}, which cannot be dropped: {REWRITE}")));
+            }
+            None => Effect::Instant,
+        };
         if self.schema.columns.len() == 1 {
             return Err(Error::Alter(format!("column `{name}` is the only one of table `{}`", self.name)));
         }
         // Ids stay in use: no later column finds this one's values.
         self.history.next_column(&self.schema);
         self.schema.columns.retain(|column| column.id != id);
+        self.schema.indexes.retain(|index| index.column != id);
         self.columns.remove(&id);
-        Ok(())
+        Ok(effect)
     }
 
     fn rename_column(&mut self, id: ColumnId, name: &str) -> Result<(), Error> {
@@ -207,59 +285,18 @@ impl Table {
         Ok(())
     }
 
-    /// What the rows of the table are arranged by, and so names the column for ever.
-    fn use_of(&self, id: ColumnId) -> Option<&'static str> {
-        let partitioned = match &self.partitioning {
-            Partitioning::None => false,
-            Partitioning::Range(columns) | Partitioning::List(columns) => columns.contains(&id),
-            Partitioning::Expression(expressions) => expressions.iter().any(|e| e.column() == id),
-        };
+    /// What the rows of the table are arranged by. What places them in partitions and buckets counts first.
+    fn use_of(&self, id: ColumnId) -> Option<Use> {
         match () {
-            () if self.schema.keys.contains(&id) => Some("a key column"),
-            () if self.schema.sort_key.contains(&id) => Some("a sort key column"),
-            () if partitioned => Some("a partition column"),
-            () if self.distribution.columns.contains(&id) => Some("a bucket column"),
+            () if self.partition_columns().contains(&id) => Some(Use::Partition),
+            () if self.distribution.columns.contains(&id) => Some(Use::Bucket),
+            () if self.schema.keys.contains(&id) => Some(Use::Key),
+            () if self.schema.sort_key.contains(&id) => Some(Use::Sort),
             () => None,
         }
     }
 
-    fn modify_column(&mut self, wanted: Column) -> Result<(), Error> {
-        let column = self.column(wanted.id)?;
-        let (name, from, to) = (&column.name, &column.data_type, &wanted.data_type);
-        if !segment::widens(from, to) {
-            return Err(Error::Alter(format!(
-                "column `{name}` cannot become {to}: {from} is changed in place to wider types of its kind only; {REWRITE}"
-            )));
-        }
-        // Text has the same order, hash and index entries at any length; numbers of another width have others.
-        if from != to
-            && !from.is_text()
-            && let Some(role) = self.use_of(wanted.id)
-        {
-            return Err(Error::Alter(format!(
-                "column `{name}` is {role}, whose type {from} cannot be changed to {to}: {REWRITE}"
-            )));
-        }
-        if column.nullable && !wanted.nullable {
-            return Err(Error::Alter(format!(
-                "column `{name}` takes NULL and may hold it, so it cannot become NOT NULL: {REWRITE}"
-            )));
-        }
-        let is_primary = self.schema.model == TableModel::PrimaryKey && self.schema.keys.contains(&wanted.id);
-        if is_primary && (from != to || column.nullable != wanted.nullable) {
-            return Err(Error::Alter(format!(
-                "column `{name}` is a primary key column: of its definition only name, default and comment can change; \
-                 {REWRITE}"
-            )));
-        }
-        let initial = column.initial.as_ref().map(|text| segment::widened_initial(text, from, to));
-        if let Some(index) = self.schema.index_of(wanted.id) {
-            self.schema.columns[index] = Column { initial, ..wanted };
-        }
-        Ok(())
-    }
-
-    fn move_column(&mut self, id: ColumnId, place: Place) -> Result<(), Error> {
+    fn move_column(&mut self, id: ColumnId, place: Place) -> Result<Effect, Error> {
         let mut order: Vec<ColumnId> = self.schema.columns.iter().map(|c| c.id).filter(|other| *other != id).collect();
         let at = match place {
             Place::First => 0,
@@ -277,7 +314,7 @@ impl Table {
         self.order_columns(&order)
     }
 
-    fn order_columns(&mut self, order: &[ColumnId]) -> Result<(), Error> {
+    fn order_columns(&mut self, order: &[ColumnId]) -> Result<Effect, Error> {
         let columns: Vec<Column> = order.iter().map(|id| self.column(*id).cloned()).collect::<Result<_, _>>()?;
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
@@ -286,16 +323,28 @@ impl Table {
             let message = format!("the order of the columns of table `{}` must name each of them once", self.name);
             return Err(Error::Alter(message));
         }
-        let keys = &self.schema.keys;
-        if !order.iter().take(keys.len()).eq(keys) {
-            let names: Vec<String> =
-                self.schema.columns.iter().take(keys.len()).map(|column| format!("`{}`", column.name)).collect();
-            return Err(Error::Alter(format!(
-                "key columns stay in front and in their order ({}): to order them otherwise, {REWRITE}",
-                names.join(", ")
-            )));
-        }
+        let effect = self.order_keys(&order[..self.schema.keys.len().min(order.len())])?;
         self.schema.columns = columns;
-        Ok(())
+        Ok(effect)
+    }
+}
+
+/// What a column places or orders rows by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Partition,
+    Bucket,
+    Key,
+    Sort,
+}
+
+impl std::fmt::Display for Use {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Partition => "a partition column",
+            Self::Bucket => "a bucket column",
+            Self::Key => "a key column",
+            Self::Sort => "a sort key column",
+        })
     }
 }

@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId};
 
 use super::partition::{Layout, unknown};
-use super::tablets::Dealer;
+use super::dealer::Dealer;
 use super::{Outcome, table_spec};
 use crate::command::{PartitionSpec, Response, TableSpec};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, SchemaHistory, Table};
@@ -37,6 +37,9 @@ impl Catalog {
             explicit_sort_key: spec.explicit_sort_key,
             partitioning: spec.partitioning.clone(),
             distribution: spec.distribution.clone(),
+            replication: spec.replication,
+            colocation: None,
+            volume: None,
             properties: spec.properties.clone(),
             comment: spec.comment.clone(),
             partitions: OrdMap::new(),
@@ -44,7 +47,24 @@ impl Catalog {
             shadows: OrdMap::new(),
             created_ms: now_ms,
             history: SchemaHistory::default(),
+            job: None,
+            swapped: None,
         };
+        table.volume = self.volume_for(&spec.properties)?;
+        if table.volume.is_some() {
+            if spec.colocate_with.is_some() {
+                return Err(Error::Invalid(format!(
+                    "table `{}`: tables on a storage volume cannot be colocated; leave out \"colocate_with\" or \
+                     \"storage_volume\"",
+                    spec.name
+                )));
+            }
+            // The volume keeps copies, if any.
+            table.replication = 1;
+        }
+        if let Some(group) = &spec.colocate_with {
+            table.colocation = Some(self.join_group(group, &table, placement)?);
+        }
         table.partitions = self.first_partitions(&table, &spec.partitions, placement, now_ms)?;
         self.insert_relation(database, Relation::Table(Arc::new(table)));
         Ok(Response::Table(id))
@@ -62,7 +82,7 @@ impl Catalog {
             Partitioning::None if specs.is_empty() => std::slice::from_ref(&whole),
             _ => specs,
         };
-        let mut dealer = Dealer::new(self, placement, table.id, 0)?;
+        let mut dealer = Dealer::new(self, placement, table)?;
         let mut layout = Layout::new(table);
         let mut partitions = OrdMap::new();
         for spec in specs {
@@ -155,7 +175,7 @@ impl Catalog {
         if ids.is_empty() {
             return Ok(Response::Done);
         }
-        let mut dealer = Dealer::new(self, placement, table.id, 0)?;
+        let mut dealer = Dealer::new(self, placement, &table)?;
         for id in ids {
             let Some(old) = table.partitions.get(&id) else { continue };
             // A new id: versions of a partition never go back, and what is still being loaded is for the old one.

@@ -67,5 +67,6 @@ pub(super) fn check(spec: &TableSpec) -> Result<(), Error> {
     if spec.distribution.buckets == 0 {
         return invalid("has no buckets".to_owned());
     }
-    Ok(())
+    super::colocation::check_replication(spec.replication)?;
+    super::schema::check_indexes(&spec.schema)
 }

@@ -7,7 +7,7 @@ use tarn_proto::{NodeId, TableId};
 
 use super::Outcome;
 use super::partition::{Layout, unknown};
-use super::tablets::Dealer;
+use super::dealer::Dealer;
 use crate::command::{PartitionSpec, Response};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, Table, Value};
 
@@ -27,7 +27,7 @@ impl Catalog {
             )));
         }
         let mut layout = Layout::temporary(&table);
-        let mut dealer = Dealer::new(self, placement, table.id, table.tablets().count())?;
+        let mut dealer = Dealer::new(self, placement, &table)?;
         let mut ids = Vec::with_capacity(specs.len());
         for spec in specs {
             let bounds = layout.check_new(spec)?;

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TxnId, Version};
+use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId, TabletId, TxnId, Version};
 
 use super::{Outcome, check_name};
 use crate::command::Response;
@@ -78,6 +78,7 @@ impl Catalog {
         let Some(Relation::Table(table)) = self.relations.get(&transaction.table).cloned() else {
             return Err(Error::TabletGone { txn });
         };
+        check_unaltered(&table, txn, writes)?;
         let mut partitions = BTreeSet::new();
         let mut rowsets = BTreeSet::new();
         for write in writes {
@@ -93,6 +94,7 @@ impl Catalog {
             }
             partitions.insert(owner.partition);
         }
+        self.check_held(txn, writes)?;
         self.check_replaced(&transaction, &table, &partitions)?;
         let mut versions = BTreeMap::new();
         for id in partitions {
@@ -107,7 +109,30 @@ impl Catalog {
         Ok(Response::Committed { versions })
     }
 
-    pub(super) fn make_visible(&mut self, txn: TxnId, now_ms: u64) -> Outcome {
+    /// Refuses what would be lost with fewer nodes than a tablet may lose. Its replicas may be others than the load found.
+    fn check_held(&self, txn: TxnId, writes: &[TabletWrite]) -> Result<(), Error> {
+        for write in writes {
+            let Some((owner, tablet)) = self.tablet(write.tablet) else { return Err(Error::TabletGone { txn }) };
+            let table = self.table_by_id(owner.table);
+            if table.is_some_and(|table| table.volume.is_some()) && !write.holders.is_empty() {
+                // It is in the volume, whoever owns the tablet now.
+                continue;
+            }
+            let held = tablet.members().filter(|member| write.holders.contains(&member.node)).count();
+            if held < tablet.quorum() {
+                let replicas = tablet.members().count();
+                return Err(Error::WriteLost { txn, tablet: write.tablet, held, replicas });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_visible(
+        &mut self,
+        txn: TxnId,
+        changed: &[(TabletId, NodeId, bool)],
+        now_ms: u64,
+    ) -> Outcome {
         let transaction = self.existing_transaction(txn)?;
         let (writes, versions) = match &transaction.state {
             TransactionState::Committed { writes, versions, .. } => (writes, versions),
@@ -121,6 +146,12 @@ impl Catalog {
             let Some(partition) = self.partition_mut(transaction.table, id) else { continue };
             advance(txn, partition, version, now_ms)?;
         }
+        let changed = self.changed_in(versions, changed);
+        for &(tablet, node, current) in &changed {
+            self.note_published(tablet, node, current);
+        }
+        self.check_published(txn, transaction.table, versions)?;
+        self.join_published(&changed);
         let mut rows = 0u64;
         for write in writes {
             rows = rows.saturating_add(write.rows);
@@ -128,6 +159,8 @@ impl Catalog {
             let Some(partition) = self.partition_mut(owner.table, owner.partition) else { continue };
             partition.rows = partition.rows.saturating_add(write.rows);
             partition.bytes = partition.bytes.saturating_add(write.bytes);
+            // What has neither rows nor bytes deletes by a predicate: how many is known to the storage nodes.
+            partition.inexact_rows |= write.rows == 0 && write.bytes == 0;
             if let Some(tablet) = partition.tablets.get_mut(owner.bucket as usize) {
                 tablet.rows = tablet.rows.saturating_add(write.rows);
                 tablet.bytes = tablet.bytes.saturating_add(write.bytes);
@@ -140,6 +173,29 @@ impl Catalog {
         self.set_state(&transaction, state);
         self.committed.retain(|waiting| *waiting != txn);
         Ok(Response::Done)
+    }
+
+    /// What is said of tablets in these partitions.
+    fn changed_in(
+        &self,
+        versions: &BTreeMap<PartitionId, Version>,
+        changed: &[(TabletId, NodeId, bool)],
+    ) -> Vec<(TabletId, NodeId, bool)> {
+        let owner = |tablet| self.tablets.get(tablet).map(|owner| owner.partition);
+        changed.iter().filter(|(id, ..)| owner(id).is_some_and(|p| versions.contains_key(&p))).copied().collect()
+    }
+
+    /// Refuses to show a version that too few replicas have.
+    fn check_published(&self, txn: TxnId, table: TableId, of: &BTreeMap<PartitionId, Version>) -> Result<(), Error> {
+        let Some(table) = self.table_by_id(table) else { return Ok(()) };
+        for tablet in of.keys().filter_map(|id| table.partition_by_id(*id)).flat_map(|p| &p.tablets) {
+            let current = tablet.readable().count();
+            if current < tablet.quorum() {
+                let replicas = tablet.members().count();
+                return Err(Error::NoQuorum { txn, tablet: tablet.id, current, replicas });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn abort_transaction(&mut self, txn: TxnId, reason: &str, now_ms: u64) -> Outcome {
@@ -201,10 +257,22 @@ impl Catalog {
         self.transactions.insert(transaction.id, Arc::new(Transaction { state, overwrite, ..transaction.clone() }));
     }
 
-    fn partition_mut(&mut self, table: TableId, partition: PartitionId) -> Option<&mut Partition> {
+    pub(super) fn partition_mut(&mut self, table: TableId, partition: PartitionId) -> Option<&mut Partition> {
         let Table { partitions, temporary, shadows, .. } = self.table_mut(table).ok()?;
         let maps = [partitions, temporary, shadows];
         maps.into_iter().find_map(|map| map.get_mut(&partition)).map(Arc::make_mut)
+    }
+}
+
+/// Refuses a commit while a change of the table's columns is about to end, and of rows in tablets that one has replaced.
+fn check_unaltered(table: &Table, txn: TxnId, writes: &[TabletWrite]) -> Result<(), Error> {
+    if table.is_frozen() {
+        return Err(Error::TableFrozen { table: table.name.clone(), txn });
+    }
+    let swapped = table.swapped.as_ref();
+    match swapped.is_some_and(|swapped| writes.iter().any(|write| swapped.place(write.tablet).is_some())) {
+        true => Err(Error::TabletsSwapped { table: table.name.clone(), txn }),
+        false => Ok(()),
     }
 }
 

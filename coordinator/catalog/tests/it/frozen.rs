@@ -139,7 +139,13 @@ fn response() -> Response {
     Response::LabelUsed {
         txn: TxnId(70_000),
         state: TransactionState::Committed {
-            writes: vec![TabletWrite { tablet: TabletId(5), rowset: RowsetId(6), rows: 7, bytes: u64::MAX }],
+            writes: vec![TabletWrite {
+                tablet: TabletId(5),
+                rowset: RowsetId(6),
+                rows: 7,
+                bytes: u64::MAX,
+                holders: vec![NodeId(1001)],
+            }],
             versions: BTreeMap::from([(PartitionId(1), Version(2)), (PartitionId(300), Version(4_000_000_000))]),
             committed_ms: 1_700_000_000_000,
         },
@@ -159,10 +165,10 @@ fn catalog() -> Catalog {
     let tablet = tested.partition(orders, "p1").tablets[0].id;
     let [visible, committed, aborted, _open] = ["v", "c", "a", "o"].map(|label| tested.begin(shop, label, orders));
     tested.commit(visible, vec![write(tablet)]);
-    tested.run(Operation::MakeVisible { txn: visible });
+    tested.run(Operation::MakeVisible { txn: visible, changed: Vec::new() });
     tested.commit(committed, vec![write(tablet)]);
     tested.run(Operation::AbortTransaction { txn: aborted, reason: "a bad row".to_owned() });
-    tested.refuse(Operation::MakeVisible { txn: aborted });
+    tested.refuse(Operation::MakeVisible { txn: aborted, changed: Vec::new() });
     tested.catalog
 }
 
@@ -186,6 +192,7 @@ fn commands_about_tables_that_were_replaced_have_their_frozen_bytes() {
 /// Every kind of change of a table.
 fn alterations() -> [Command; 2] {
     let new = NewColumn {
+        key: false,
         name: "price".to_owned(),
         data_type: DataType::Decimal(10, 2),
         nullable: false,

@@ -53,7 +53,7 @@ fn an_address_belongs_to_the_node_that_registered_there_last() {
 fn a_storage_node_without_an_id_does_not_become_one_that_holds_tablets() {
     let (mut tested, database) = Tested::new();
     tested.create(database, whole("t"));
-    let node = tested.catalog.tablets.keys().find_map(|t| Some(tested.catalog.tablet(*t)?.1.replicas[0])).unwrap();
+    let node = tested.catalog.tablets.keys().find_map(|t| Some(tested.catalog.tablet(*t)?.1.replicas[0].node)).unwrap();
     let address = tested.catalog.nodes[&node].address.clone();
     let Response::Node(new) = tested.run(register(Role::Storage, &address, None)) else { panic!("no node") };
     assert!(new.get() > 1003, "{new}");
@@ -87,7 +87,7 @@ fn coordinators_keep_the_id_they_ask_for() {
 fn a_node_with_tablets_is_not_removed() {
     let (mut tested, database) = Tested::new();
     tested.create(database, whole("t"));
-    let node = tested.catalog.tablets.keys().find_map(|t| Some(tested.catalog.tablet(*t)?.1.replicas[0])).unwrap();
+    let node = tested.catalog.tablets.keys().find_map(|t| Some(tested.catalog.tablet(*t)?.1.replicas[0].node)).unwrap();
     let remove = Operation::RemoveNode { node };
     assert_eq!(tested.refuse(remove.clone()), Error::NodeHoldsTablets { node, tablets: 1 });
     tested.run(drop_table(database, "t"));

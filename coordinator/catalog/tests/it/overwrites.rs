@@ -17,7 +17,7 @@ fn world() -> (Tested, DatabaseId, TableId) {
 }
 
 fn visible(txn: TxnId) -> Operation {
-    Operation::MakeVisible { txn }
+    Operation::MakeVisible { txn, changed: Vec::new() }
 }
 
 fn commit(txn: TxnId, writes: Vec<TabletWrite>) -> Operation {

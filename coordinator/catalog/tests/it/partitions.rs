@@ -126,7 +126,7 @@ fn dropped_partitions_leave_their_tablets_to_be_cleaned_up() {
     let tablets: Vec<_> = tested.partition(table, "p1").tablets.clone();
     assert_eq!(tested.run(drop_partition(table, "P1")), Response::Done);
     for tablet in &tablets {
-        assert_eq!(tested.catalog.dropped_tablets[&tablet.id], tablet.replicas);
+        assert_eq!(tested.catalog.dropped_tablets[&tablet.id], tablet.nodes().collect::<Vec<_>>());
         assert!(tested.catalog.tablet(tablet.id).is_none());
     }
     tested.run(Operation::ForgetTablets { tablets: vec![tablets[0].id, TabletId(0)] });
@@ -157,7 +157,7 @@ fn tablets_of_added_partitions_go_on_where_the_last_ended() {
     }
     for node in placement() {
         let table = tested.catalog.table_by_id(table).unwrap();
-        assert_eq!(table.tablets().filter(|(_, _, t)| t.replicas == [node]).count(), 4);
+        assert_eq!(table.tablets().filter(|(_, _, t)| t.nodes().eq([node])).count(), 4);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Random command sequences.
 
 use proptest::prelude::*;
-use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place};
+use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::*;
 
 use crate::invariants;
+use crate::replica_steps;
 use crate::support::{Tested, by_day, by_list, by_name, days, names, placement, whole};
 
 /// A command before its ids are known: numbers that pick from what the catalog holds.
@@ -18,7 +19,7 @@ struct Step {
 }
 
 fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (0u8..66, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
+    let step = (0u8..66 + replica_steps::KINDS, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
         kind,
         pick,
         flag,
@@ -132,6 +133,8 @@ impl Step {
                     _ => by_day(&table, vec![]),
                 };
                 let placement = self.placement(catalog);
+                let colocate_with = (d > 192).then(|| "g".to_owned());
+                let table = TableSpec { replication: u32::from(d % 3) + 1, colocate_with, ..table };
                 Operation::CreateTable { database, table: Box::new(table), if_not_exists: flag, placement }
             }
             14 => Operation::DropTable {
@@ -201,6 +204,7 @@ impl Step {
                     rowset: RowsetId(u64::from(c)),
                     rows: u64::from(b),
                     bytes: u64::from(d),
+                    holders: catalog.storage_nodes().map(|n| n.id).skip(usize::from(c > 200)).collect(),
                 };
                 let mut writes: Vec<TabletWrite> = some.map(write).collect();
                 if d == 0 {
@@ -210,8 +214,12 @@ impl Step {
             }
             40..=44 => {
                 let waiting = if flag { catalog.committed.front() } else { catalog.committed.back() };
+                let replicas = catalog.tablets.keys().filter_map(|id| Some(catalog.tablet(*id)?.1));
+                let all = replicas.flat_map(|tablet| tablet.nodes().map(|node| (tablet.id, node)));
+                let changed = all.filter(|(tablet, node)| (tablet.get() + node.get() + u64::from(c)) % 5 == 0);
                 Operation::MakeVisible {
                     txn: waiting.copied().filter(|_| a < 200).unwrap_or_else(|| self.txn(catalog)),
+                    changed: changed.map(|(tablet, node)| (tablet, node, b > 40)).collect(),
                 }
             }
             45 => Operation::AbortTransaction { txn: self.open_txn(catalog), reason: name("reason", a, 3) },
@@ -297,6 +305,7 @@ impl Step {
                 let version = if a < 16 { SchemaVersion(1) } else { now };
                 let column = |n: u8| ColumnId(u32::from(n) % 9 + 1);
                 let new = NewColumn {
+                    key: false,
                     name: name("c", b, 9),
                     data_type: [DataType::SmallInt, DataType::Varchar(9)][usize::from(flag)].clone(),
                     nullable: d > 32,
@@ -325,6 +334,7 @@ impl Step {
                 one: self.table(catalog),
                 other: pick(catalog.relations.keys().copied(), c, TableId(0)),
             },
+            66.. => replica_steps::operation(catalog, self.kind - 66, self.pick, flag),
             _ => Operation::ForgetTablets {
                 tablets: catalog.dropped_tablets.keys().take(c as usize % 4).copied().collect(),
             },

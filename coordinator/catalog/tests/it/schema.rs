@@ -8,6 +8,7 @@ use crate::support::{Tested, by_day, by_name, days, whole};
 
 fn new(name: &str) -> NewColumn {
     NewColumn {
+        key: false,
         name: name.to_owned(),
         data_type: DataType::Int,
         nullable: true,
@@ -122,25 +123,26 @@ fn what_would_rewrite_rows_is_refused_with_the_way_to_do_it() {
         Alteration::AddColumns { columns: vec![column], place: Place::Last }
     };
     let cases = [
-        (drop_column(1), "column `day` is a key column, which cannot be dropped: make a table"),
+        (drop_column(1), "column `day` is a partition column, which cannot be dropped: make a table"),
         (drop_column(9), "column `c9` of table `t` does not exist"),
         (add("NAME", Place::Last), "table `t` has a column `name` already"),
         (add("", Place::Last), "the name of a column is empty"),
-        (add("x", Place::First), "key columns stay in front and in their order (`day`, `id`)"),
+        (add("x", Place::First), "key columns stay in front (`day`, `id`)"),
         (add("x", Place::After(ColumnId(1))), "key columns stay in front"),
         (add("x", Place::After(ColumnId(9))), "column `c9` of table `t` does not exist"),
         (rename(3, "ID"), "table `t` has a column `id` already"),
-        (modify(3, DataType::Int, true), "column `name` cannot become int: string is changed in place to wider types"),
-        (modify(3, DataType::Varchar(9), true), "column `name` cannot become varchar(9)"),
-        (modify(3, DataType::String, false), "column `name` takes NULL and may hold it"),
-        (modify(2, DataType::LargeInt, false), "column `id` is a key column, whose type bigint cannot be changed"),
+        (modify(3, DataType::Boolean, true), "column `name` cannot become boolean: there is no conversion of string"),
+        (modify(2, DataType::LargeInt, false), "column `id` is a bucket column, whose type bigint cannot be changed"),
         (with(&|c| c.nullable = false), "column `x` is NOT NULL and has no default"),
         (with(&|c| c.initial = Some("y".to_owned())), "default of column `x` is no value of int"),
         (with(&|c| c.aggregation = Some(Aggregation::Sum)), "which only AGGREGATE KEY tables have"),
         (
-            Alteration::OrderColumns { columns: vec![ColumnId(2), ColumnId(1), ColumnId(3)] },
-            "key columns stay in front and in their order",
+            Alteration::OrderColumns { columns: vec![ColumnId(2), ColumnId(3), ColumnId(1)] },
+            "key columns stay in front (`day`, `id`)",
         ),
+        (Alteration::SetSortKey { columns: vec![] }, "names no column"),
+        (Alteration::SetSortKey { columns: vec![ColumnId(2), ColumnId(2)] }, "column `id` is twice in the sort key"),
+        (Alteration::SetSortKey { columns: vec![ColumnId(9)] }, "column `c9` of table `t` does not exist"),
         (
             Alteration::OrderColumns { columns: vec![ColumnId(1), ColumnId(2)] },
             "the order of the columns of table `t` must name each of them once",
@@ -205,7 +207,7 @@ fn merged_tables_take_columns_with_an_aggregation_alone() {
     spec.schema.model = TableModel::Aggregate;
     spec.schema.columns[2].aggregation = Some(Aggregation::Replace);
     let id = tested.create(database, spec);
-    assert!(refused(&mut tested, id, add("x", Place::Last)).contains("key columns cannot be added"));
+    assert!(refused(&mut tested, id, add("x", Place::Last)).contains("column `x` has no aggregation: give it one, or mark it KEY"));
     let sum = |initial: Option<&str>| {
         let mut column = new("x");
         (column.aggregation, column.initial) = (Some(Aggregation::Sum), initial.map(str::to_owned));

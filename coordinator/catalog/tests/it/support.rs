@@ -116,9 +116,9 @@ pub fn begin(database: DatabaseId, label: &str, table: TableId) -> Operation {
     Operation::BeginTransaction { database, label: label.to_owned(), table, owner, timeout_ms: 1000 }
 }
 
-/// A write of ten rows of 100 bytes in all.
+/// A write of ten rows of 100 bytes in all, which every node has.
 pub fn write(tablet: TabletId) -> TabletWrite {
-    TabletWrite { tablet, rowset: RowsetId(1), rows: 10, bytes: 100 }
+    TabletWrite { tablet, rowset: RowsetId(1), rows: 10, bytes: 100, holders: placement() }
 }
 
 /// A table `day date, id bigint, name string` with key `(day, id)` and two buckets.
@@ -143,6 +143,7 @@ pub fn spec(name: &str, partitioning: Partitioning, partitions: Vec<PartitionSpe
                 column(3, "name", DataType::String, true),
             ],
             sort_key: vec![ColumnId(1), ColumnId(2)],
+            indexes: Vec::new(),
         },
         columns: BTreeMap::from([(
             ColumnId(3),
@@ -151,7 +152,9 @@ pub fn spec(name: &str, partitioning: Partitioning, partitions: Vec<PartitionSpe
         explicit_sort_key: false,
         partitioning,
         distribution: Distribution { columns: vec![ColumnId(2)], buckets: 2, hash_version: 1 },
-        properties: BTreeMap::from([("replication_num".to_owned(), "1".to_owned())]),
+        replication: 1,
+        colocate_with: None,
+        properties: BTreeMap::from([("compression".to_owned(), "LZ4".to_owned())]),
         comment: "orders".to_owned(),
         partitions,
     }

@@ -203,7 +203,7 @@ fn truncating_gives_new_partitions_and_tablets() {
     let (old, kept) = (tested.partition(table, "p1").clone(), tested.partition(table, "p2").clone());
     let txn = tested.begin(database, "l", table);
     tested.commit(txn, vec![write(old.tablets[0].id)]);
-    tested.run(Operation::MakeVisible { txn });
+    tested.run(Operation::MakeVisible { txn, changed: Vec::new() });
     assert_eq!(tested.partition(table, "p1").rows, 10);
 
     assert_eq!(tested.run(truncate(table, &["P1", "p1"])), Response::Done);

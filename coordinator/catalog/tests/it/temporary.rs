@@ -140,7 +140,7 @@ fn a_load_into_a_temporary_partition_goes_on_while_it_takes_another_place() {
     tested.run(replace(table, &["p1"], &["ta", "tb"]));
     tested.commit(comes, vec![write(tablet)]);
     for txn in [waits, comes] {
-        assert_eq!(tested.run(Operation::MakeVisible { txn }), Response::Done);
+        assert_eq!(tested.run(Operation::MakeVisible { txn, changed: Vec::new() }), Response::Done);
     }
     assert_eq!(tested.partition(table, "ta").rows, 20);
 }

@@ -16,7 +16,7 @@ fn two_days() -> (Tested, DatabaseId, TableId, [Vec<TabletId>; 2]) {
 }
 
 fn visible(txn: TxnId) -> Operation {
-    Operation::MakeVisible { txn }
+    Operation::MakeVisible { txn, changed: Vec::new() }
 }
 
 fn abort(txn: TxnId) -> Operation {

@@ -11,7 +11,11 @@ use crate::table::PartitionDefs;
 impl StatementParser<'_> {
     pub(super) fn alter(&mut self) -> Result<Statement> {
         self.need("ALTER")?;
-        match self.eat_one(&["TABLE", "DATABASE", "SCHEMA"]) {
+        if self.eat_storage_volume() {
+            return self.alter_storage_volume();
+        }
+        match self.eat_one(&["TABLE", "SYSTEM", "DATABASE", "SCHEMA"]) {
+            Some("SYSTEM") => self.alter_system(),
             Some("TABLE") => {
                 let table = self.object_name("a table's name")?;
                 self.alter_table(table)
@@ -21,11 +25,14 @@ impl StatementParser<'_> {
                 self.need("RENAME")?;
                 Ok(Statement::RenameDatabase { name, to: self.ident("the new name")? })
             }
-            None => self.expected("TABLE or DATABASE"),
+            None => self.expected("TABLE, DATABASE or SYSTEM"),
         }
     }
 
     fn alter_table(&mut self, table: ObjectName) -> Result<Statement> {
+        if self.compacts() {
+            return self.compact(table);
+        }
         if self.alters_columns() {
             return self.alter_columns(table);
         }
@@ -59,7 +66,8 @@ impl StatementParser<'_> {
             return Ok(Statement::SetProperties { table, properties: self.property_list()? });
         }
         self.expected(
-            "ADD, DROP, MODIFY or RENAME COLUMN, ADD, DROP or REPLACE PARTITION, COMMENT, ORDER BY, RENAME, SET or SWAP WITH",
+            "ADD, DROP, MODIFY or RENAME COLUMN, ADD or DROP INDEX, ADD, DROP or REPLACE PARTITION, COMMENT, COMPACT, \
+             ORDER BY, RENAME, SET or SWAP WITH",
         )
     }
 

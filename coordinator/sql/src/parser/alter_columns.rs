@@ -9,11 +9,12 @@ use crate::name::ObjectName;
 use crate::statement::Statement;
 
 impl StatementParser<'_> {
-    /// Whether a change of columns or of the comment stands next.
+    /// Whether a change of columns, of indexes or of the comment stands next.
     pub(super) fn alters_columns(&self) -> bool {
         let columns = ["ADD", "DROP", "MODIFY", "RENAME"].iter().any(|word| self.is_word(0, word));
         let parenthesis = self.tokens.peek_nth_token_ref(1).token == Token::LParen;
         columns && (self.is_word(1, "COLUMN") || self.is_word(0, "ADD") && parenthesis)
+            || ["ADD", "DROP"].iter().any(|word| self.is_word(0, word)) && self.is_word(1, "INDEX")
             || self.is_word(0, "ORDER") && self.is_word(1, "BY")
             || self.is_word(0, "COMMENT")
     }
@@ -24,7 +25,7 @@ impl StatementParser<'_> {
             if p.alters_columns() {
                 p.alteration()
             } else {
-                p.expected("ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ORDER BY or COMMENT")
+                p.expected("ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ADD INDEX, DROP INDEX, ORDER BY or COMMENT")
             }
         })?;
         Ok(Statement::AlterTable { table, alterations })
@@ -42,6 +43,8 @@ impl StatementParser<'_> {
             return Ok(Alteration::OrderBy { columns, at });
         }
         match self.eat_one(&["ADD", "DROP", "MODIFY", "RENAME"]) {
+            Some("ADD") if self.is_word(0, "INDEX") => Ok(Alteration::AddIndex { index: self.index()? }),
+            Some("DROP") if self.eat("INDEX") => Ok(Alteration::DropIndex { name: self.ident("an index's name")? }),
             Some("ADD") => {
                 let _ = self.eat("COLUMN");
                 let columns = if self.peek() == &Token::LParen {
@@ -143,8 +146,11 @@ impl StatementParser<'_> {
     pub(super) fn cancel(&mut self) -> Result<Statement> {
         let at = self.at();
         self.need("CANCEL")?;
+        if self.is_word(0, "DECOMMISSION") {
+            return self.cancel_decommission();
+        }
         if !self.eat_all(&["ALTER", "TABLE"]) {
-            return Err(ParseError::new(at, "CANCEL is available for ALTER TABLE COLUMN alone yet"));
+            return Err(ParseError::new(at, "CANCEL is available for ALTER TABLE COLUMN and DECOMMISSION alone yet"));
         }
         if self.is_word(0, "ROLLUP") || self.is_word(0, "OPTIMIZE") {
             return Err(ParseError::new(self.at(), "only CANCEL ALTER TABLE COLUMN is available yet"));

@@ -3,6 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use super::{Result, StatementParser};
+use crate::alteration::Alteration;
 use crate::error::ParseError;
 use crate::name::{Ident, ObjectName};
 use crate::statement::{CreateTableAsSelect, CreateView, Statement, ViewColumn};
@@ -30,6 +31,12 @@ impl StatementParser<'_> {
             let name = self.ident("a database's name")?;
             return Ok(Statement::CreateDatabase { if_not_exists, name, properties: self.properties()? });
         }
+        if self.eat_storage_volume() {
+            return self.create_storage_volume();
+        }
+        if self.is_word(0, "INDEX") {
+            return self.create_index();
+        }
         for (words, what) in [
             (["MATERIALIZED", "VIEW"], "CREATE MATERIALIZED VIEW"),
             (["EXTERNAL", "TABLE"], "CREATE EXTERNAL TABLE"),
@@ -40,7 +47,17 @@ impl StatementParser<'_> {
                 return Err(ParseError::new(self.at(), format!("{what} is not available yet")));
             }
         }
-        self.expected("DATABASE, TABLE or VIEW")
+        self.expected("DATABASE, INDEX, STORAGE VOLUME, TABLE or VIEW")
+    }
+
+    /// `INDEX name ON table (column) ..`
+    fn create_index(&mut self) -> Result<Statement> {
+        self.need("INDEX")?;
+        let name = self.ident("an index's name")?;
+        self.need("ON")?;
+        let table = self.object_name("a table's name")?;
+        let index = self.index_of(name)?;
+        Ok(Statement::AlterTable { table, alterations: vec![Alteration::AddIndex { index }] })
     }
 
     fn create_view(&mut self, or_replace: bool) -> Result<Statement> {
@@ -132,9 +149,15 @@ impl StatementParser<'_> {
             && matches!(self.tokens.peek_nth_token_ref(3).token, Token::Word(_))
     }
 
-    fn index(&mut self) -> Result<Index> {
+    /// `INDEX name (column) ..`
+    pub(super) fn index(&mut self) -> Result<Index> {
         self.need("INDEX")?;
         let name = self.ident("an index's name")?;
+        self.index_of(name)
+    }
+
+    /// What follows the name of an index.
+    fn index_of(&mut self, name: Ident) -> Result<Index> {
         let columns = self.column_list()?;
         let mut using = None;
         let mut properties = Vec::new();
@@ -303,7 +326,16 @@ impl StatementParser<'_> {
 
     pub(super) fn drop_object(&mut self) -> Result<Statement> {
         self.need("DROP")?;
-        match self.eat_one(&["TABLE", "VIEW", "DATABASE", "SCHEMA"]) {
+        if self.eat_storage_volume() {
+            return self.drop_storage_volume();
+        }
+        match self.eat_one(&["TABLE", "VIEW", "INDEX", "DATABASE", "SCHEMA"]) {
+            Some("INDEX") => {
+                let name = self.ident("an index's name")?;
+                self.need("ON")?;
+                let table = self.object_name("a table's name")?;
+                Ok(Statement::AlterTable { table, alterations: vec![Alteration::DropIndex { name }] })
+            }
             Some("TABLE") => {
                 let (if_exists, name) = self.dropped("a table's name")?;
                 Ok(Statement::DropTable { if_exists, name, force: self.eat("FORCE") })
@@ -317,7 +349,7 @@ impl StatementParser<'_> {
                 let name: Ident = self.ident("a database's name")?;
                 Ok(Statement::DropDatabase { if_exists, name, force: self.eat("FORCE") })
             }
-            None => self.expected("DATABASE, TABLE or VIEW"),
+            None => self.expected("DATABASE, INDEX, TABLE or VIEW"),
         }
     }
 

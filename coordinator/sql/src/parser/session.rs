@@ -36,6 +36,9 @@ impl StatementParser<'_> {
             let catalog = self.ident("a catalog's name")?;
             return Ok(Statement::Use { catalog: Some(catalog), database: None });
         }
+        if let Some(statement) = self.default_storage_volume()? {
+            return Ok(statement);
+        }
         Ok(Statement::Set(self.list(Self::assignment)?))
     }
 

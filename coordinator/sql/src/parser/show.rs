@@ -28,6 +28,9 @@ impl StatementParser<'_> {
             let table = self.of_table()?;
             return Ok(Statement::ShowColumns { full, table, like: self.like()? });
         }
+        if !full && self.eat_one(&["INDEX", "INDEXES", "KEYS", "KEY"]).is_some() {
+            return Ok(Statement::ShowIndex { table: self.of_table()? });
+        }
         if self.eat("PROCESSLIST") {
             return Ok(Statement::ShowProcesslist { full });
         }
@@ -40,6 +43,12 @@ impl StatementParser<'_> {
         }
         if self.eat("CREATE") {
             return self.show_create();
+        }
+        if self.eat_all(&["COLOCATION", "GROUPS"]) {
+            return Ok(Statement::ShowColocationGroups);
+        }
+        if self.eat("PROC") {
+            return self.show_proc();
         }
         if self.eat("ALTER") {
             return self.show_alter();
@@ -57,8 +66,15 @@ impl StatementParser<'_> {
             };
             return Ok(Statement::ShowTablets { table, partitions });
         }
+        if self.eat("COMPACTIONS") {
+            let from = self.is_word(0, "FROM") || self.is_word(0, "IN");
+            return Ok(Statement::ShowCompactions { table: from.then(|| self.of_table()).transpose()? });
+        }
         if self.eat_all(&["COMPUTE", "NODES"]) {
             return Ok(Statement::ShowComputeNodes);
+        }
+        if self.eat_all(&["STORAGE", "VOLUMES"]) {
+            return Ok(Statement::ShowStorageVolumes { like: self.like()? });
         }
         if self.eat_all(&["STORAGE", "NODES"]) || self.eat("BACKENDS") {
             return Ok(Statement::ShowStorageNodes);
@@ -68,8 +84,8 @@ impl StatementParser<'_> {
             Some("CATALOGS") => Ok(Statement::ShowCatalogs),
             Some(_) => Ok(Statement::ShowWarnings),
             None => self.expected(
-                "ALTER TABLE COLUMN, CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, \
-                 PROCESSLIST, STORAGE NODES, TABLES, TABLETS, TEMPORARY PARTITIONS, VARIABLES or WARNINGS",
+                "ALTER TABLE COLUMN, CATALOGS, COLOCATION GROUPS, COLUMNS, COMPACTIONS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, INDEX, PARTITIONS, \
+                 PROCESSLIST, STORAGE NODES, STORAGE VOLUMES, TABLES, TABLETS, TEMPORARY PARTITIONS, VARIABLES or WARNINGS",
             ),
         }
     }
@@ -92,6 +108,9 @@ impl StatementParser<'_> {
             let properties = self.property_list()?.into_iter().map(|p| (p.name.to_lowercase(), p.value)).collect();
             return Ok(Statement::DescribeFiles { properties });
         }
+        if self.eat_storage_volume() {
+            return self.describe_storage_volume();
+        }
         let table = self.object_name("a table's name")?;
         let _ = self.eat("ALL");
         Ok(Statement::Describe { table })
@@ -102,7 +121,7 @@ impl StatementParser<'_> {
     }
 
     /// `FROM table [FROM database]`
-    fn of_table(&mut self) -> Result<ObjectName> {
+    pub(super) fn of_table(&mut self) -> Result<ObjectName> {
         if !self.eat_from() {
             return self.expected("FROM");
         }

@@ -21,6 +21,34 @@ fn one(sql: &str) -> Alteration {
 }
 
 #[test]
+fn indexes_come_and_go_by_two_statements_each() {
+    for (sql, columns, using, comment) in [
+        ("CREATE INDEX i ON t (a) USING BITMAP COMMENT 'c'", &["a"][..], Some("BITMAP"), Some("c")),
+        ("CREATE INDEX i ON d.t (a, b)", &["a", "b"], None, None),
+        ("ALTER TABLE t ADD INDEX i (a) USING gin (\"k\" = \"v\")", &["a"], Some("GIN"), None),
+    ] {
+        let Alteration::AddIndex { index } = one(sql) else { panic!("{sql}") };
+        assert_eq!(index.name.name, "i", "{sql}");
+        assert_eq!(index.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), columns);
+        assert_eq!((index.using.as_deref(), index.comment.as_deref()), (using, comment));
+    }
+    for sql in ["DROP INDEX i ON t", "ALTER TABLE d.t DROP INDEX i"] {
+        assert_eq!(one(sql), Alteration::DropIndex { name: Ident::new("i") });
+    }
+    let several = altered("ALTER TABLE t ADD INDEX i (a), DROP INDEX j, DROP COLUMN c");
+    assert_eq!(several.len(), 3);
+    // A column may be called so.
+    assert!(matches!(one("ALTER TABLE t ADD COLUMN index INT"), Alteration::AddColumns { .. }));
+    for sql in ["SHOW INDEX FROM t", "SHOW INDEXES IN t", "SHOW KEYS FROM t"] {
+        assert_eq!(parse_one(sql), Ok(Statement::ShowIndex { table: ObjectName::bare("t") }), "{sql}");
+    }
+    for sql in ["CREATE INDEX ON t (a)", "CREATE INDEX i (a)", "DROP INDEX i", "SHOW INDEX t", "SHOW FULL INDEX FROM t"]
+    {
+        assert!(parse_one(sql).is_err(), "{sql}");
+    }
+}
+
+#[test]
 fn columns_are_added_one_or_several_somewhere() {
     let Alteration::AddColumns { columns, place } =
         one("ALTER TABLE d.t ADD COLUMN `a b` BIGINT SUM NOT NULL DEFAULT \"0\" COMMENT 'c' AFTER k")

@@ -17,7 +17,7 @@ fn errors_point_at_line_and_column() {
         ("SELECT 1 FROM", "expected identifier, found end of input at line 1, column 14"),
         ("SELECT 1\nFROM t\nWHERE a = )", "expected an expression, found ) at line 3, column 11"),
         ("USE a b", "expected end of statement, found b at line 1, column 7"),
-        ("CREATE", "expected DATABASE, TABLE or VIEW, found end of input at line 1, column 7"),
+        ("CREATE", "expected DATABASE, INDEX, STORAGE VOLUME, TABLE or VIEW, found end of input at line 1, column 7"),
         ("CREATE TABLE", "expected a table's name, found end of input at line 1, column 13"),
         ("CREATE TABLE t", "expected ( and columns, LIKE or AS and a query, found end of input at line 1, column 15"),
         ("CREATE TABLE t (\n  a FOO\n)", "unknown type `FOO` at line 2, column 5"),
@@ -75,7 +75,7 @@ fn errors_point_at_line_and_column() {
         ),
         (
             "ALTER TABLE t ADD c INT",
-            "expected ADD, DROP, MODIFY or RENAME COLUMN, ADD, DROP or REPLACE PARTITION, COMMENT, ORDER BY, RENAME, SET or SWAP WITH, found ADD at line 1, column 15",
+            "expected ADD, DROP, MODIFY or RENAME COLUMN, ADD or DROP INDEX, ADD, DROP or REPLACE PARTITION, COMMENT, COMPACT, ORDER BY, RENAME, SET or SWAP WITH, found ADD at line 1, column 15",
         ),
         ("ALTER TABLE t ADD COLUMN c", "expected a type, found end of input at line 1, column 27"),
         (
@@ -87,7 +87,7 @@ fn errors_point_at_line_and_column() {
             "ALTER TABLE t DROP COLUMN c PROPERTIES (\"timout\" = \"1\")",
             "unknown property `timout` of ALTER TABLE: the only one is \"timeout\" at line 1, column 41",
         ),
-        ("CANCEL LOAD", "CANCEL is available for ALTER TABLE COLUMN alone yet at line 1, column 1"),
+        ("CANCEL LOAD", "CANCEL is available for ALTER TABLE COLUMN and DECOMMISSION alone yet at line 1, column 1"),
         ("SHOW ALTER TABLE ROLLUP", "only SHOW ALTER TABLE COLUMN is available yet at line 1, column 18"),
         ("MERGE INTO t", "MERGE is not available yet at line 1, column 1"),
         ("DELETE t WHERE a = 1", "expected FROM, found t at line 1, column 8"),
@@ -105,7 +105,7 @@ fn errors_point_at_line_and_column() {
         ("SET x 1", "expected =, found 1 at line 1, column 7"),
         (
             "SHOW NONSENSE",
-            "expected ALTER TABLE COLUMN, CATALOGS, COLUMNS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, PARTITIONS, PROCESSLIST, STORAGE NODES, TABLES, TABLETS, TEMPORARY PARTITIONS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6",
+            "expected ALTER TABLE COLUMN, CATALOGS, COLUMNS, COMPACTIONS, COMPUTE NODES, COORDINATORS, CREATE, DATABASES, INDEX, PARTITIONS, PROCESSLIST, STORAGE NODES, STORAGE VOLUMES, TABLES, TABLETS, TEMPORARY PARTITIONS, VARIABLES or WARNINGS, found NONSENSE at line 1, column 6",
         ),
         (
             "SELECT 1 INTERSECT ALL SELECT 1",
@@ -129,7 +129,7 @@ fn errors_point_at_line_and_column() {
 fn an_error_in_a_later_statement_has_its_own_line() {
     assert_eq!(
         parse("USE a;\n\nDROP x;").unwrap_err().to_string(),
-        "expected DATABASE, TABLE or VIEW, found x at line 3, column 6"
+        "expected DATABASE, INDEX, STORAGE VOLUME, TABLE or VIEW, found x at line 3, column 6"
     );
 }
 

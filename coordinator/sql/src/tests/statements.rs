@@ -313,6 +313,18 @@ fn set_names_is_an_ordinary_variable() {
 }
 
 #[test]
+fn tables_are_compacted_whole_or_by_partition() {
+    let compact = |sql| match ok(sql) {
+        Statement::CompactTable(compact) => (compact.table, compact.partitions, compact.cumulative),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(compact("ALTER TABLE d.t COMPACT"), (name("d.t"), vec![], false));
+    assert_eq!(compact("ALTER TABLE t BASE COMPACT p"), (name("t"), ids(&["p"]), false));
+    assert_eq!(compact("ALTER TABLE t CUMULATIVE COMPACT (p, q)"), (name("t"), ids(&["p", "q"]), true));
+    assert_eq!(compact("ALTER TABLE t COMPACT PARTITION (p)"), (name("t"), ids(&["p"]), false));
+}
+
+#[test]
 fn show_statements_are_told_apart() {
     for (sql, expected) in [
         ("SHOW DATABASES", Statement::ShowDatabases { catalog: None, like: None }),
@@ -338,6 +350,8 @@ fn show_statements_are_told_apart() {
         ("SHOW PARTITIONS FROM t", Statement::ShowPartitions { temporary: false, table: name("t") }),
         ("SHOW TABLET FROM t", Statement::ShowTablets { table: name("t"), partitions: vec![] }),
         ("SHOW TABLETS FROM t PARTITION (p)", Statement::ShowTablets { table: name("t"), partitions: ids(&["p"]) }),
+        ("SHOW COMPACTIONS", Statement::ShowCompactions { table: None }),
+        ("SHOW COMPACTIONS FROM t FROM d", Statement::ShowCompactions { table: Some(name("d.t")) }),
         ("SHOW COORDINATORS", Statement::ShowCoordinators),
         ("SHOW FRONTENDS", Statement::ShowCoordinators),
         ("SHOW COMPUTE NODES", Statement::ShowComputeNodes),

@@ -180,8 +180,9 @@ fn week_of_year(days: i64, first: First) -> (i64, i64) {
 
 #[cfg(test)]
 mod tests {
+    use tarn_proto::time::text::parse_datetime;
+
     use super::*;
-    use crate::time_text::parse_datetime;
 
     fn formatted(time: &str, format: &str) -> String {
         let mut out = String::new();

@@ -12,7 +12,6 @@
 //!  substring   substr, left, right
 //!  text        concat
 //!  time_casts  what the planner makes of casts between text and times
-//!  time_text   times as text, both ways
 //!  version     version(), current_version()
 //! ```
 
@@ -28,7 +27,6 @@ mod text;
 pub mod time;
 mod time_casts;
 mod time_slice;
-mod time_text;
 mod version;
 
 use std::sync::Arc;
@@ -40,8 +38,8 @@ use datafusion::logical_expr::ScalarUDF;
 pub use kept::{AS_CAST, as_cast, is_in};
 pub use single_value::single_value;
 pub use substring::substr;
+pub use tarn_proto::time::text::{datetime_of_digits, parse_datetime};
 pub use time_casts::{datetime_to_text, text_to_date, text_to_datetime};
-pub use time_text::{datetime_of_digits, parse_datetime};
 
 /// All functions of this crate.
 pub fn all() -> Vec<Arc<ScalarUDF>> {

@@ -6,11 +6,11 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use tarn_proto::time::text::{fraction_of, full_year, micros_of};
 use tarn_proto::time::{DAY_MICROS, days_from_civil};
 
 use crate::arguments::{DATETIME, result};
 use crate::date_format::{MONTHS, WEEKDAYS};
-use crate::time_text::{fraction_of, full_year, micros_of};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StrToDate {
@@ -213,7 +213,7 @@ fn name<'a>(text: &'a str, names: &[&str], letters: usize, value: &mut Option<i6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time_text::write_datetime;
+    use tarn_proto::time::text::write_datetime;
 
     #[test]
     fn mysql_formats_are_understood() {

@@ -12,9 +12,9 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use tarn_proto::time::DAY_MICROS;
+use tarn_proto::time::text::{parse_datetime, write_datetime};
 
 use crate::arguments::{DATETIME, datetime_type, micros, result};
-use crate::time_text::{parse_datetime, write_datetime};
 
 /// A text as a DATETIME, NULL if it is none.
 pub fn text_to_datetime() -> Arc<ScalarUDF> {

@@ -1,16 +1,17 @@
 //! `ALTER TABLE` of columns and comment: each change is lowered and tried on a copy of the table, so that what is wrong with
-//! it is told at its place. If somebody else alters the table meanwhile, the statement is lowered anew.
+//! it is told at its place. If somebody else alters the table meanwhile, the statement is lowered anew. What takes time is
+//! a job when the statement is answered.
 
 use std::sync::Arc;
 
-use tarn_catalog::command::{Alteration, NewColumn, Place};
+use tarn_catalog::command::{Alteration, JobStep, NewColumn, Place};
 use tarn_catalog::{ColumnInfo, DefaultValue, Operation, Table, Value};
 use tarn_ingest::CatalogClient;
 use tarn_proto::{Aggregation, Column, ColumnId, TableModel};
-use tarn_sql::{Alteration as Declared, ColumnDef, ColumnPlace, Ident, ObjectName, Position};
+use tarn_sql::{Alteration as Declared, ColumnDef, ColumnPlace, Ident, ObjectName, Position, Property};
 
 use super::columns::{self, check_distinct};
-use super::literal;
+use super::{indexes, literal};
 use super::names::check_name;
 use crate::session::{Error, SessionContext};
 
@@ -19,10 +20,30 @@ const ATTEMPTS: usize = 16;
 
 /// `ALTER TABLE name ADD COLUMN .., ..`
 pub async fn alter(context: &SessionContext, name: &ObjectName, declared: &[Declared]) -> Result<(), Error> {
+    change(context, name, |table| lower(table, declared, now_micros())).await
+}
+
+/// `ALTER TABLE name SET ("bloom_filter_columns" = "a, b")`; an empty list takes all away.
+pub async fn set_bloom_columns(context: &SessionContext, name: &ObjectName, property: &Property) -> Result<(), Error> {
+    let declared = |table: &Arc<Table>| {
+        let alteration = Alteration::SetBloomColumns { columns: indexes::bloom_columns(&table.schema, property)? };
+        let tried = Table::clone(table).alter(&alteration);
+        tried.map_err(|source| Error::Catalog { source, at: property.at })?;
+        Ok(vec![alteration])
+    };
+    change(context, name, declared).await
+}
+
+/// Alters a table by what `lower` makes of it as it is.
+async fn change(
+    context: &SessionContext,
+    name: &ObjectName,
+    lower: impl Fn(&Arc<Table>) -> Result<Vec<Alteration>, Error>,
+) -> Result<(), Error> {
     let mut table = context.table(name)?;
     let mut attempts = 0;
     loop {
-        let alterations = lower(&table, declared, now_micros())?;
+        let alterations = lower(&table)?;
         let operation = Operation::AlterTable { table: table.id, schema_version: table.schema.version, alterations };
         attempts += 1;
         let error = match context.propose(operation).await {
@@ -50,12 +71,16 @@ pub async fn swap(context: &SessionContext, name: &ObjectName, other: &Ident) ->
     Ok(())
 }
 
-/// `CANCEL ALTER TABLE COLUMN FROM name`: there is never anything to cancel.
-pub fn cancel(context: &SessionContext, name: &ObjectName) -> Result<(), Error> {
+/// `CANCEL ALTER TABLE COLUMN FROM name`
+pub async fn cancel(context: &SessionContext, name: &ObjectName) -> Result<(), Error> {
     let table = context.table(name)?;
-    let message =
-        format!("table `{}` has no unfinished change of its columns: each is finished when it is answered", table.name);
-    Err(Error::at(name.at(), message))
+    let Some(job) = &table.job else {
+        let message = format!("table `{}` has no unfinished change of its columns", table.name);
+        return Err(Error::at(name.at(), message));
+    };
+    let step = JobStep::Cancel { reason: "user cancelled".to_owned() };
+    context.propose(Operation::StepSchemaJob { table: table.id, job: job.id, step }).await?;
+    Ok(())
 }
 
 fn now_micros() -> i64 {
@@ -99,16 +124,18 @@ fn one(table: &Table, declared: &Declared, now_micros: i64) -> Result<(Alteratio
         Declared::OrderBy { columns, at } => {
             check_distinct(columns, "column")?;
             let ids = columns.iter().map(|name| Ok(existing(table, name)?.id)).collect::<Result<Vec<_>, Error>>()?;
-            if let Some(missing) = table.schema.columns.iter().find(|column| !ids.contains(&column.id)) {
-                let message = format!(
-                    "ORDER BY leaves out column `{}`: it gives the order of all columns of table `{}`; for another sort \
-                     key, make a table with that ORDER BY and fill it by INSERT INTO .. SELECT",
-                    missing.name, table.name
-                );
-                return Err(Error::at(*at, message));
-            }
-            (Alteration::OrderColumns { columns: ids }, *at)
+            // All columns are brought into this order; some are what rows are sorted by from now on, as in StarRocks.
+            let all = table.schema.columns.iter().all(|column| ids.contains(&column.id));
+            let alteration = match all {
+                true => Alteration::OrderColumns { columns: ids },
+                false => Alteration::SetSortKey { columns: ids },
+            };
+            (alteration, *at)
         }
+        Declared::AddIndex { index } => {
+            (Alteration::AddIndex { index: indexes::bitmap(&table.schema, index)? }, index.name.at)
+        }
+        Declared::DropIndex { name } => (Alteration::DropIndex { name: name.name.clone() }, name.at),
         Declared::Comment { comment } => (Alteration::SetComment { comment: comment.clone() }, Position::default()),
     })
 }
@@ -144,23 +171,17 @@ fn check_no_counter(def: &ColumnDef) -> Result<(), Error> {
 }
 
 fn added(table: &Table, def: &ColumnDef, now_micros: i64) -> Result<NewColumn, Error> {
-    if def.key {
-        let message = format!(
-            "column `{}` is marked KEY: key columns cannot be added; make a table that has it and fill it by INSERT INTO \
-             .. SELECT, or use CREATE TABLE .. AS SELECT",
-            def.name.name
-        );
-        return Err(Error::at(def.name.at, message));
-    }
     check_no_counter(def)?;
-    let (column, info) = columns::column(def, ColumnId(0), table.schema.model, false)?;
+    // In an AGGREGATE table what has no aggregation is a key, as in CREATE TABLE.
+    let key = def.key || table.schema.model == TableModel::Aggregate && def.aggregation.is_none();
+    let (column, info) = columns::column(def, ColumnId(0), table.schema.model, key)?;
     let initial = match &info.default {
         Some(DefaultValue::Constant(text)) => Some(text.clone()),
         Some(DefaultValue::CurrentTimestamp) => Some(literal::text(&Value::DateTime(now_micros))),
         None | Some(DefaultValue::AutoIncrement) => None,
     };
     let Column { name, data_type, nullable, aggregation, .. } = column;
-    Ok(NewColumn { name, data_type, nullable, aggregation, initial, info })
+    Ok(NewColumn { name, data_type, nullable, key, aggregation, initial, info })
 }
 
 /// `MODIFY COLUMN`: what the definition does not say stays.
@@ -192,6 +213,12 @@ fn modified(table: &Table, def: &ColumnDef, place: Option<&ColumnPlace>) -> Resu
     let (wanted, mut declared) = columns::column(&whole, column.id, model, is_key)?;
     let before = info(table, column.id);
     if def.default.is_none() {
+        if let Some(DefaultValue::Constant(text)) = &before.default
+            && let Err(why) = literal::default(text, &wanted.data_type)
+        {
+            let message = format!("default of column `{}`: {why}; declare another DEFAULT", column.name);
+            return Err(Error::at(def.name.at, message));
+        }
         declared.default = before.default;
     }
     if def.comment.is_none() {

@@ -1,6 +1,7 @@
-//! `SHOW ALTER TABLE COLUMN`: the last changes of tables' columns, all of which are finished.
+//! `SHOW ALTER TABLE COLUMN`: the last changes of tables' columns and indexes, and those that are under way.
 
 use tarn_catalog::{Relation, Table};
+use tarn_proto::SchemaVersion;
 use tarn_sql::{Ident, ShowAlterTable};
 
 use super::format;
@@ -70,23 +71,65 @@ fn position(column: &Ident) -> Result<usize, Error> {
 }
 
 fn of_table(table: &Table) -> Vec<Vec<String>> {
-    let row = |change: &tarn_catalog::SchemaChange| {
-        let (at, id) = (format::time(change.at_ms), table.id.get().to_string());
+    let ended = table.history.changes.iter().map(|change| {
+        let (state, progress) = match change.cancelled {
+            Some(_) => ("CANCELLED", String::new()),
+            None => ("FINISHED", "100%".to_owned()),
+        };
+        Change {
+            id: change.id,
+            created_ms: change.created_ms,
+            ended_ms: Some(change.at_ms),
+            version: change.version,
+            state,
+            message: change.cancelled.clone().unwrap_or_default(),
+            progress,
+            timeout_s: -1,
+        }
+    });
+    let running = table.job.iter().map(|job| Change {
+        id: job.id,
+        created_ms: job.created_ms,
+        ended_ms: None,
+        version: job.rewrite().map_or(table.schema.version, |rewrite| rewrite.to.version),
+        state: job.state(table),
+        message: String::new(),
+        progress: job.progress.map(|(done, all)| format!("{done}/{all}")).unwrap_or_default(),
+        timeout_s: (job.expires_ms.saturating_sub(job.created_ms) / 1000) as i64,
+    });
+    ended.chain(running).map(|change| change.row(table)).collect()
+}
+
+/// A change of a table's columns, as it is shown.
+struct Change {
+    id: u64,
+    created_ms: u64,
+    ended_ms: Option<u64>,
+    version: SchemaVersion,
+    state: &'static str,
+    message: String,
+    progress: String,
+    /// -1 of one that has ended.
+    timeout_s: i64,
+}
+
+impl Change {
+    fn row(self, table: &Table) -> Vec<String> {
+        let id = table.id.get().to_string();
         vec![
-            change.id.to_string(),
+            self.id.to_string(),
             table.name.clone(),
-            at.clone(),
-            at,
+            format::time(self.created_ms),
+            self.ended_ms.map(format::time).unwrap_or_default(),
             table.name.clone(),
             id.clone(),
             id,
-            format!("{}:0", change.version.get()),
+            format!("{}:0", self.version.get()),
             "-1".to_owned(),
-            "FINISHED".to_owned(),
-            String::new(),
-            "100%".to_owned(),
-            "-1".to_owned(),
+            self.state.to_owned(),
+            self.message,
+            self.progress,
+            self.timeout_s.to_string(),
         ]
-    };
-    table.history.changes.iter().map(row).collect()
+    }
 }

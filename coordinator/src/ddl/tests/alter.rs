@@ -88,6 +88,23 @@ fn what_a_new_definition_does_not_say_stays() {
 }
 
 #[test]
+fn keys_and_sort_keys_are_lowered_to_what_writes_rows_anew() {
+    let sorted = altered(TABLE, "alter table t order by (n, k)").unwrap();
+    assert_eq!((sorted.schema.sort_key.len(), sorted.explicit_sort_key), (2, true));
+    let keyed = altered(TABLE, "alter table t add column a int key default \"1\" first, add column b date key").unwrap();
+    let names = |table: &Table| -> Vec<String> { table.schema.columns.iter().map(|c| c.name.clone()).collect() };
+    assert_eq!(names(&keyed), ["a", "k", "b", "s", "n"]);
+    assert_eq!(keyed.schema.keys, keyed.schema.sort_key);
+    // In an AGGREGATE table what has no aggregation is a key.
+    let sums = altered(SUMS, "alter table t add column a int default \"1\" after k").unwrap();
+    assert_eq!((names(&sums), sums.schema.keys.len()), (vec!["k".to_owned(), "a".to_owned(), "total".to_owned()], 2));
+    assert_eq!(
+        columns(TABLE, "alter table t modify column s varchar(2) not null default \"y\"")[1],
+        "`s` varchar(2) NOT NULL DEFAULT \"y\" COMMENT \"c\""
+    );
+}
+
+#[test]
 fn changes_see_what_those_before_them_did() {
     let sql = "alter table t rename column s to z, add column s int after z, drop column z, order by (k, n, s)";
     let names: Vec<_> = altered(TABLE, sql).unwrap().schema.columns.into_iter().map(|c| c.name).collect();
@@ -99,11 +116,12 @@ fn what_cannot_be_done_is_told_at_its_place() {
     let cases = [
         (TABLE, "alter table t add column K int", "table `t` has a column `k` already at line 1, column 26"),
         (TABLE, "alter table t add column (a int, A int)", "column `A` is there twice at line 1, column 34"),
-        (TABLE, "alter table t add column a int key", "key columns cannot be added; make a table that has it"),
         (TABLE, "alter table t add column a int not null", "is NOT NULL and has no default"),
         (TABLE, "alter table t add column a int default \"x\"", "`x` is no int"),
         (TABLE, "alter table t add column a int sum", "has the aggregation SUM, which is for AGGREGATE KEY tables"),
-        (TABLE, "alter table t add column a int first", "key columns stay in front and in their order (`k`)"),
+        (TABLE, "alter table t add column a int first", "key columns stay in front (`k`)"),
+        (TABLE, "alter table t add column a float key", "column `a` is of type float, which key and sort key columns"),
+        (TABLE, "alter table t add column a int key after s", "key columns stay in front: key column `a` cannot stand behind"),
         (
             TABLE,
             "alter table t add column a int after b",
@@ -122,23 +140,21 @@ fn what_cannot_be_done_is_told_at_its_place() {
         (
             TABLE,
             "alter table t drop column k",
-            "column `k` is a key column, which cannot be dropped: make a table that is so",
+            "column `k` is a bucket column, which cannot be dropped: make a table that is so",
         ),
         (TABLE, "alter table t drop column b", "column `b` of table `t` does not exist at line 1, column 27"),
         (TABLE, "alter table t rename column s to N", "table `t` has a column `n` already at line 1, column 34"),
-        (TABLE, "alter table t modify column s int", "column `s` cannot become int"),
-        (TABLE, "alter table t modify column s varchar(4)", "column `s` cannot become varchar(4)"),
-        (TABLE, "alter table t modify column s varchar(9) not null", "so it cannot become NOT NULL"),
+        (TABLE, "alter table t modify column s int", "default of column `s`: `x` is no int; declare another DEFAULT"),
+        (TABLE, "alter table t modify column s boolean default null", "column `s` cannot become boolean: there is no conversion"),
         (TABLE, "alter table t modify column n bigint default null", "NULL, but the column is NOT NULL"),
         (TABLE, "alter table t modify column n int key", "column `n` is no key column and cannot become one"),
         (
             TABLE,
             "alter table t modify column k largeint",
-            "column `k` is a key column, whose type bigint cannot be changed",
+            "column `k` is a bucket column, whose type bigint cannot be changed",
         ),
-        (TABLE, "alter table t order by (k, n)", "ORDER BY leaves out column `s`"),
-        (TABLE, "alter table t order by (s, k, n)", "key columns stay in front and in their order"),
-        (SUMS, "alter table t add column a int", "has no aggregation"),
+        (TABLE, "alter table t order by (s, k, n)", "key columns stay in front (`k`)"),
+        (SUMS, "alter table t order by (total)", "sort key column `total` is no key column"),
         (SUMS, "alter table t add column a int sum default \"1\"", "would be added once for each row"),
         (
             SUMS,

@@ -1,5 +1,7 @@
 //! `tarn admin`: the operator's client of a coordinator's admin service.
 
+mod segment;
+
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -13,7 +15,7 @@ use tarn_proto::wire::{
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::cli::{AdminArgs, AdminCommand};
+use crate::cli::{AdminArgs, AdminCommand, SegmentCommand};
 use crate::sql::table::render;
 
 /// Longest wait for an answer: adding a coordinator waits until it has caught up.
@@ -21,6 +23,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs one command.
 pub async fn run(args: AdminArgs) -> anyhow::Result<()> {
+    if let AdminCommand::Segment { command: SegmentCommand::Inspect { path, json } } = args.command {
+        return segment::inspect(&path, json);
+    }
     let channel = connect_with_timeout(&args.coordinator, CALL_TIMEOUT)?;
     let mut client = AdminServiceClient::new(channel);
     perform(&mut client, args.command)
@@ -67,6 +72,8 @@ async fn perform(client: &mut AdminServiceClient<Channel>, command: AdminCommand
             let reply = client.take_snapshot(TakeSnapshotRequest {}).await?.into_inner();
             println!("snapshot at log index {}", reply.snapshot_index);
         }
+        // Needs no coordinator.
+        AdminCommand::Segment { .. } => {}
     }
     Ok(())
 }

@@ -238,6 +238,25 @@ pub enum AdminCommand {
     },
     /// Takes a snapshot of the catalog on the coordinator that is asked and purges its log.
     Snapshot,
+    /// Looks into files of tablets, on this machine.
+    Segment {
+        /// What to do.
+        #[command(subcommand)]
+        command: SegmentCommand,
+    },
+}
+
+/// What `tarn admin segment` does.
+#[derive(Debug, Subcommand)]
+pub enum SegmentCommand {
+    /// Shows how a segment is laid out: columns with their encodings and bytes, zone maps, indexes, keys, deleted rows.
+    Inspect {
+        /// A segment file (*.vortex), or the directory of a tablet: DATA/tablets/ID.
+        path: PathBuf,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Arguments of `tarn config`.

@@ -72,6 +72,7 @@ pub const fn wants_newest(statement: &Statement) -> bool {
             | Statement::Set(_)
             | Statement::Kill { .. }
             | Statement::ShowCatalogs
+            | Statement::ShowCompactions { .. }
             | Statement::ShowComputeNodes
             | Statement::ShowCoordinators
             | Statement::ShowProcesslist { .. }

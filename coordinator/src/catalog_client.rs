@@ -1,6 +1,7 @@
 //! The replicated catalog, with the cluster behind it: new tablets are created on their nodes before a change is
 //! answered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,10 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::Members;
+use crate::reconcile::placement;
+use crate::reconcile::repair::health_now;
 use crate::reconcile::tablets::create_missing;
+use crate::reconcile::volumes::open_new;
 
 /// Nodes tell every second that they live: one that does not within this time has not just been started.
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(3);
@@ -29,12 +33,13 @@ pub struct ReplicatedCatalog {
     raft: CatalogRaft,
     members: Arc<RwLock<Members>>,
     stores: StorePool,
+    started: Instant,
 }
 
 impl ReplicatedCatalog {
     /// A client of `raft` that places tablets on nodes that `members` calls alive.
     pub fn new(raft: CatalogRaft, members: Arc<RwLock<Members>>, stores: StorePool) -> Self {
-        Self { raft, members, stores }
+        Self { raft, members, stores, started: Instant::now() }
     }
 
     /// A catalog that holds everything acknowledged before the call.
@@ -42,16 +47,30 @@ impl ReplicatedCatalog {
         self.raft.linearizable_catalog().await
     }
 
-    /// Storage nodes for new tablets. If none is known to live, as just after a start, a first heartbeat is waited for.
+    /// Storage nodes for new tablets. Just after a start a first heartbeat of each is waited for, and if none is known to
+    /// live, for one that is.
     pub async fn placement_soon(&self) -> Vec<NodeId> {
         let deadline = Instant::now() + FIRST_HEARTBEAT;
         loop {
-            let placement = self.placement();
-            if !placement.is_empty() || Instant::now() >= deadline {
+            let (placement, now) = (self.placement(), Instant::now());
+            let heard = now >= self.started + FIRST_HEARTBEAT || self.all_storage_nodes_heard();
+            if heard && !placement.is_empty() || now >= deadline {
                 return placement;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Storage nodes that were not heard lately: others are read first.
+    pub fn silent(&self, catalog: &Catalog) -> BTreeSet<NodeId> {
+        let (members, now) = (self.members.read(), Instant::now());
+        catalog.storage_nodes().map(|node| node.id).filter(|node| !members.is_alive(*node, now)).collect()
+    }
+
+    fn all_storage_nodes_heard(&self) -> bool {
+        let members = self.members.read();
+        let catalog = self.raft.catalog();
+        catalog.storage_nodes().filter(|node| !node.draining).all(|node| members.get(node.id).is_some())
     }
 
     /// Connections to storage nodes.
@@ -90,6 +109,11 @@ impl CatalogClient for ReplicatedCatalog {
             // The change stands. The leader creates the tablets as soon as their node is back; loads fail until then.
             warn!(%table, %error, "tablets are not created yet");
         }
+        if let Some(table) = Self::grown(&operation, &response)
+            && let Err(error) = open_new(&self.raft.catalog(), &self.stores, table).await
+        {
+            warn!(%table, %error, "tablets are not opened on their storage volume yet");
+        }
         Ok(response)
     }
 
@@ -102,9 +126,12 @@ impl CatalogClient for ReplicatedCatalog {
     }
 
     fn placement(&self) -> Vec<NodeId> {
-        let (members, now) = (self.members.read(), Instant::now());
         let catalog = self.raft.catalog();
-        let usable = |n: &tarn_catalog::Node| !n.draining && !n.address.is_empty() && members.is_alive(n.id, now);
-        catalog.storage_nodes().filter(|n| usable(n)).map(|n| n.id).collect()
+        let health = health_now(&catalog, &self.members.read(), Instant::now());
+        placement::cycle(&catalog, &health)
+    }
+
+    fn is_alive(&self, node: NodeId) -> bool {
+        self.members.read().is_alive(node, Instant::now())
     }
 }

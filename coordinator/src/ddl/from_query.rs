@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
 use tarn_catalog::{Operation, Relation, Table};
-use tarn_gateway::engine::{BatchStream, EngineError, IfTable, IngestRequest, Outcome, Result};
+use tarn_gateway::engine::{BatchStream, EngineError, IfTable, IngestRequest, Outcome, Result, UpdateOptions};
 use tarn_proto::schema::TYPE_KEY;
 use tarn_proto::{DataType, TableId};
 use tarn_sql::{
@@ -13,6 +13,7 @@ use tarn_sql::{
 };
 use tracing::warn;
 
+use super::replicas::StorageNodes;
 use super::{create, table};
 use crate::insert::{self, Failed, IngestTarget};
 use crate::query;
@@ -37,7 +38,7 @@ pub async fn create_table_as_select(
     }
     let prepared = query::prepare(context, &Statement::Query(query.clone())).await?;
     declared.columns = column_defs(&prepared.schema, &columns, declared.name.at())?;
-    let spec = create::lower(&declared, context.catalog.storage_nodes().count())?;
+    let spec = create::lower(&declared, &StorageNodes::of(context).await)?;
     let made = table::propose(context, database, spec, false, &declared.properties).await?;
     let insert = Insert {
         table: declared.name.clone(),
@@ -61,7 +62,7 @@ pub async fn ingest(
     schema: SchemaRef,
     batches: BatchStream,
 ) -> Result<u64> {
-    let IngestRequest { database, table, if_absent, if_exists, label } = request;
+    let IngestRequest { database, table, if_absent, if_exists, label, update } = request;
     let parts = database.into_iter().chain([table]).map(Ident::new).collect();
     let name = ObjectName { parts };
     let database = context.database_of(&name)?.id;
@@ -75,7 +76,7 @@ pub async fn ingest(
     };
     match (exists, if_absent, if_exists) {
         (true, _, IfTable::Append) => {
-            let target = IngestTarget { table: context.table(&name)?, label };
+            let target = IngestTarget { table: context.table(&name)?, label, update };
             let loaded = insert::ingest(context, target, schema, batches).await;
             loaded.map(|outcome| outcome.rows).map_err(|failed| failed.error)
         }
@@ -84,7 +85,7 @@ pub async fn ingest(
         (false, IfTable::Create, _) => {
             let (made, table) = make(context, &name, &schema).await?;
             let id = table.id;
-            match insert::ingest(&made, IngestTarget { table, label }, schema, batches).await {
+            match insert::ingest(&made, IngestTarget { table, label, update: UpdateOptions::default() }, schema, batches).await {
                 Ok(outcome) if outcome.repeated => {
                     drop_again(context, &name, id).await;
                     Err(loaded_elsewhere(&outcome).into())
@@ -104,7 +105,7 @@ pub async fn ingest(
 const HIDDEN: &str = "__tarn_replacing_";
 
 /// The table beside `name` that a statement loads.
-fn hidden_name(name: &str, query_id: &str) -> String {
+pub fn hidden_name(name: &str, query_id: &str) -> String {
     format!("{HIDDEN}{name}_{query_id}")
 }
 
@@ -128,7 +129,7 @@ async fn replace(
     }
     let (made, table) = make(context, &beside, &schema).await?;
     let new = table.id;
-    match insert::ingest(&made, IngestTarget { table, label }, schema, batches).await {
+    match insert::ingest(&made, IngestTarget { table, label, update: UpdateOptions::default() }, schema, batches).await {
         Ok(outcome) if outcome.repeated => {
             drop_again(context, &beside, new).await;
             replaced_before(&context.refreshed(), name, outcome).await
@@ -190,7 +191,7 @@ async fn make(context: &SessionContext, name: &ObjectName, schema: &SchemaRef) -
         order_by: Vec::new(),
         properties: Vec::new(),
     };
-    let spec = create::lower(&declared, context.catalog.storage_nodes().count())?;
+    let spec = create::lower(&declared, &StorageNodes::of(context).await)?;
     let id = table::propose(context, database, spec, false, &[]).await?;
     let made = context.refreshed();
     match made.catalog.table_by_id(id).cloned() {

@@ -12,13 +12,15 @@ use tracing::warn;
 use super::create::lower;
 use super::lifetime::RETENTION;
 use super::names::check_name;
+use super::volume;
+use super::replicas::StorageNodes;
 use crate::reconcile::partitions;
 use crate::session::{Error, SessionContext};
 
 /// `CREATE TABLE`
 pub async fn create(context: &SessionContext, create: &CreateTable) -> Result<(), Error> {
     let database = context.database_of(&create.name)?.id;
-    let spec = lower(create, context.catalog.storage_nodes().count())?;
+    let spec = lower(create, &StorageNodes::of(context).await)?;
     propose(context, database, spec, create.if_not_exists, &create.properties).await?;
     Ok(())
 }
@@ -46,6 +48,8 @@ pub async fn propose(
     declared: &[Property],
 ) -> Result<TableId, Error> {
     let planner = &context.shared.planner;
+    let mut spec = spec;
+    volume::place(&context.catalog, &mut spec);
     if spec.properties.contains_key(RETENTION)
         && let Some((catalog, table)) = imagined(context, database, &spec)
     {
@@ -72,12 +76,15 @@ pub async fn create_like(
 ) -> Result<(), Error> {
     check_name(name.ident(), "table")?;
     let database = context.database_of(name)?.id;
-    let spec = spec_like(&*context.table(like)?, name.name());
+    let table = context.table(like)?;
+    let group = table.colocation.and_then(|group| context.catalog.colocation_groups.get(&group));
+    let spec = TableSpec { colocate_with: group.map(|group| group.name.clone()), ..spec_like(&table, name.name()) };
     propose(context, database, spec, if_not_exists, &[]).await?;
     Ok(())
 }
 
-/// An empty table of the same kind, with the same declared partitions. Those that loads have made are not copied.
+/// An empty table of the same kind, with the same declared partitions and in no colocation group. Partitions that loads have
+/// made are not copied.
 pub fn spec_like(table: &Table, name: &str) -> TableSpec {
     let partitions = match table.partitioning {
         Partitioning::None | Partitioning::Expression(_) => Vec::new(),
@@ -90,6 +97,8 @@ pub fn spec_like(table: &Table, name: &str) -> TableSpec {
         explicit_sort_key: table.explicit_sort_key,
         partitioning: table.partitioning.clone(),
         distribution: table.distribution.clone(),
+        replication: table.replication,
+        colocate_with: None,
         properties: table.properties.clone(),
         comment: table.comment.clone(),
         partitions,

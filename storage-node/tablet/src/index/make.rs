@@ -67,6 +67,12 @@ pub(crate) fn segments_without(schema: &TableSchema, state: &State) -> u64 {
     segments.filter(|segment| !difference(schema, segment, |_| true).lacking.is_empty()).count() as u64
 }
 
+/// Whether a tablet has indexes, or files of some that it had.
+fn has_indexes(tablet: &Tablet) -> bool {
+    !tablet.shape().schema.indexes.is_empty()
+        || tablet.state.read().rowsets.values().any(|r| r.segments.iter().any(|s| !s.indexes.is_empty()))
+}
+
 impl Engine {
     /// Makes the indexes that segments of the newest versions lack, and removes those that no schema has any more, until
     /// all is done or `stop` says so. What fails is logged and tried again by a later call. Returns how many were made.
@@ -75,7 +81,7 @@ impl Engine {
         work.failed.retain(|_, since| now.saturating_duration_since(*since) < RETRY);
         let mut made = 0;
         for tablet in self.all_tablets() {
-            if tablet.check_writable().is_err() {
+            if tablet.check_writable().is_err() || !has_indexes(&tablet) {
                 continue;
             }
             let rowsets: Vec<(RowsetId, Arc<RowsetRecord>)> = {

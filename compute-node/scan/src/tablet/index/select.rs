@@ -152,7 +152,7 @@ async fn by_bitmaps(segment: &Segment<'_>, conditions: &[Condition], narrowed: &
     let (mut selected, mut cardinality) = (1u128, 1u128);
     for condition in conditions {
         let Some(file) = segment.index(condition, IndexKind::Bitmap) else { continue };
-        let looked = match LookedUp::new(file, condition, segment.rows).await {
+        let looked = match LookedUp::new(file, condition, segment.rows, worth(segment)).await {
             Ok(Some(looked)) => looked,
             Ok(None) => continue,
             Err(error) => {
@@ -178,7 +178,7 @@ async fn by_bitmaps(segment: &Segment<'_>, conditions: &[Condition], narrowed: &
         if narrowed.rows.is_empty() {
             break;
         }
-        match looked.rows(worth(segment)).await {
+        match looked.rows().await {
             Ok(Some(rows)) => {
                 narrowed.rows &= rows;
                 narrowed.resolved.extend(&condition.conjuncts);

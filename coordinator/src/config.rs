@@ -42,6 +42,11 @@ pub struct Config {
     pub snapshot_every: u64,
     /// How long a finished load's label is remembered, in seconds (StarRocks' `label_keep_max_second`).
     pub label_retention_secs: u64,
+    /// How long a storage node may be silent before its replicas are made on other nodes, in seconds (StarRocks'
+    /// `tablet_sched_repair_delay_factor_second` and `tablet_sched_be_down_tolerate_time_s`).
+    pub replica_repair_delay_secs: u64,
+    /// Whether replicas are moved from full storage nodes to empty ones.
+    pub balance_replicas: bool,
 }
 
 impl Default for Config {
@@ -62,6 +67,8 @@ impl Default for Config {
             spill_limit_bytes: 100 << 30,
             snapshot_every: 10_000,
             label_retention_secs: 259_200,
+            replica_repair_delay_secs: 600,
+            balance_replicas: true,
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What the leader does without being asked: idempotent loops that bring the cluster to what the catalog says.
 
 pub mod partitions;
+pub mod placement;
+pub mod repair;
+pub mod schema_jobs;
 pub mod tablets;
 pub mod transactions;
+pub mod volumes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +34,7 @@ pub async fn while_leading(
     members: Arc<RwLock<Members>>,
     planner: Arc<Planner>,
     label_retention: Duration,
+    settings: repair::Settings,
     cancel: CancellationToken,
 ) {
     let mut leadership = raft.leadership();
@@ -40,12 +45,15 @@ pub async fn while_leading(
         info!("leading: reconcilers start");
         let term = cancel.child_token();
         let publisher = Publisher::new(Arc::new(catalog.clone()), catalog.stores().clone());
+        let repair = repair::run(&catalog, catalog.stores(), &members, settings, term.clone());
+        let volumes = volumes::run(&catalog, &members, term.clone());
         let rounds = rounds(&catalog, &members, &planner, label_retention, term.clone());
+        let schema_jobs = schema_jobs::run(catalog.clone(), term.clone());
         let lost = async {
             let _ = cancel.run_until_cancelled(leads(&mut leadership, false)).await;
             term.cancel();
         };
-        tokio::join!(publisher.run(term.clone()), rounds, lost);
+        tokio::join!(publisher.run(term.clone()), rounds, repair, schema_jobs, volumes, lost);
         info!("not leading any more: reconcilers stopped");
     }
 }

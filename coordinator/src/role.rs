@@ -109,6 +109,10 @@ impl Coordinator {
                 members.clone(),
                 shared.planner.clone(),
                 Duration::from_secs(config.label_retention_secs),
+                reconcile::repair::Settings {
+                    lost_after: Duration::from_secs(config.replica_repair_delay_secs),
+                    balance: config.balance_replicas,
+                },
                 cancel.clone(),
             ),
         ));

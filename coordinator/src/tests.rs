@@ -18,7 +18,8 @@ use parking_lot::{Mutex, RwLock};
 use tarn_catalog::{Operation, Response, Role};
 use tarn_gateway::engine::{ClientInfo, Engine, Outcome, Session};
 use tarn_proto::storage::{
-    PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore,
+    LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore,
+    Unpublished,
 };
 use tarn_proto::wire::{HeartbeatRequest, Manifest, NodeRole, TabletReport};
 use tarn_proto::{ErrorKind, NodeId, TableSchema, TabletId, TxnId, Version};
@@ -67,10 +68,10 @@ impl TabletStore for Tablets {
         self.created.lock().retain(|t| !tablets.contains(t));
         Ok(())
     }
-    async fn write(&self, _: TxnId, _: &str, _: &TableSchema) -> StoreResult<Box<dyn RowsetWriter>> {
+    async fn write(&self, _: TxnId, _: &str, _: &LoadSpec) -> StoreResult<Box<dyn RowsetWriter>> {
         no_rows()
     }
-    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<()> {
+    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<Vec<Unpublished>> {
         no_rows()
     }
     async fn abort(&self, _: TxnId) -> StoreResult<()> {

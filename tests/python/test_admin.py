@@ -173,11 +173,12 @@ def test_a_drained_storage_node_gets_no_tablets(cluster):
     done(cluster.admin("drain", number))
     cluster.run(TABLE.format("d.elsewhere"), "insert into d.elsewhere values (1, 1)")
     tablets = {r["Address"]: int(r["Tablets"]) for r in cluster.table("show storage nodes")}
+    # Before it is balanced.
+    nodes = {value for row in cluster.table("show tablets from d.elsewhere") for value in map(str, row.values())}
     done(cluster.admin("undrain", number))
     cluster.run(TABLE.format("d.both"))
     after = {r["Address"]: int(r["Tablets"]) for r in cluster.table("show storage nodes")}
     assert tablets[other.grpc] >= 8 and after[drained.grpc] > tablets[drained.grpc]
-    nodes = {value for row in cluster.table("show tablets from d.elsewhere") for value in map(str, row.values())}
     assert str(number) not in nodes and str(member(cluster, other)["node_id"]) in nodes
     assert cluster.scalar("select count(*) from d.elsewhere") == 1
 

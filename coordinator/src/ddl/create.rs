@@ -5,8 +5,10 @@ use tarn_proto::{Column, ColumnId, SchemaVersion, TableSchema};
 use tarn_sql::CreateTable;
 
 use super::columns::{self, Columns};
+use super::indexes::{self, BLOOM_FILTER_COLUMNS};
 use super::model::{self, Keys};
 use super::names::check_name;
+use super::replicas::{self, COLOCATE_WITH, REPLICATION_NUM, StorageNodes};
 use super::{distribution, lifetime, partitioning, properties};
 use crate::session::Error;
 
@@ -15,15 +17,12 @@ const DEFAULT_KEY_COLUMNS: usize = 3;
 /// ... of so many bytes, as in StarRocks.
 const DEFAULT_KEY_BYTES: u32 = 36;
 
-/// Checks the statement and lowers it, for a cluster of `storage_nodes`.
-pub fn lower(table: &CreateTable, storage_nodes: usize) -> Result<TableSpec, Error> {
+/// Checks the statement and lowers it, for a cluster with these storage nodes.
+pub fn lower(table: &CreateTable, storage_nodes: &StorageNodes) -> Result<TableSpec, Error> {
     let name = table.name.ident();
     check_name(name, "table")?;
     if let Some(engine) = table.engine.as_ref().filter(|e| !e.eq_ignore_ascii_case("olap")) {
         return Err(Error::at(name.at, format!("engine `{engine}` is not available: leave ENGINE out")));
-    }
-    if let Some(index) = table.indexes.first() {
-        return Err(Error::not_yet(index.name.at, "indexes are"));
     }
     if table.columns.is_empty() {
         return Err(Error::at(name.at, format!("table `{}` has no columns", name.name)));
@@ -37,14 +36,30 @@ pub fn lower(table: &CreateTable, storage_nodes: usize) -> Result<TableSpec, Err
     };
     model::check_clauses(table, &keys, &columns)?;
     let (partitioning, partitions) = partitioning::lower(table.partition.as_ref(), &columns)?;
-    let mut distribution = distribution::lower(table.distribution.as_ref(), &columns, storage_nodes)?;
+    let mut distribution = distribution::lower(table.distribution.as_ref(), &columns, storage_nodes.registered)?;
     if table.distribution.is_none() {
         distribution.columns = model::default_bucket_columns(keys.model, &key_ids);
     }
-    let schema =
-        TableSchema { version: SchemaVersion(1), model: keys.model, columns: columns.columns, keys: key_ids, sort_key };
     let properties = properties::lower(&table.properties)?;
-    lifetime::check(&properties, &partitioning, &schema, &distribution, &table.properties)?;
+    let mut schema = TableSchema {
+        version: SchemaVersion(1),
+        model: keys.model,
+        columns: columns.columns,
+        keys: key_ids,
+        sort_key,
+        indexes: Vec::new(),
+    };
+    schema.indexes = indexes::lower(&schema, &table.indexes, properties.own(BLOOM_FILTER_COLUMNS))?;
+    lifetime::check(&properties.kept, &partitioning, &schema, &distribution, &table.properties)?;
+    let replication = match properties.own(REPLICATION_NUM) {
+        Some(declared) => {
+            let replication = replicas::replication(declared)?;
+            storage_nodes.check(&name.name, replication, declared.at)?;
+            replication
+        }
+        None => storage_nodes.default_replication(),
+    };
+    let colocate_with = properties.own(COLOCATE_WITH).map(|group| group.value.trim().to_owned());
     Ok(TableSpec {
         name: name.name.clone(),
         schema,
@@ -52,7 +67,9 @@ pub fn lower(table: &CreateTable, storage_nodes: usize) -> Result<TableSpec, Err
         explicit_sort_key: !table.order_by.is_empty(),
         partitioning,
         distribution,
-        properties,
+        replication,
+        colocate_with: colocate_with.filter(|group| !group.is_empty()),
+        properties: properties.kept,
         comment: table.comment.clone().unwrap_or_default(),
         partitions,
     })

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use tarn_catalog::STORAGE_VOLUME;
 use tarn_sql::Property;
 
+use super::indexes::BLOOM_FILTER_COLUMNS;
 use super::lifetime::is_lifetime;
+use super::replicas::{COLOCATE_WITH, REPLICATION_NUM};
 use crate::session::Error;
-
-/// The property that says how many copies there are.
-pub const REPLICATION_NUM: &str = "replication_num";
 
 /// Names less alike than this are not offered instead of an unknown one.
 const SIMILAR: f64 = 0.75;
 
 /// What a property does.
 enum Effect {
-    /// Copies of each tablet.
-    Replication,
+    /// Kept by the catalog in a field of its own: [`Lowered`] has it.
+    Own,
     /// Kept and shown. Tarn works as if it were set, or decides by itself.
     Kept,
     /// Says how long partitions live: [`super::lifetime`] checks it.
@@ -27,10 +27,10 @@ enum Effect {
 
 const KNOWN: &[(&str, Effect)] = &[
     ("base_compaction_forbidden_time_ranges", Effect::NotYet),
-    ("bloom_filter_columns", Effect::NotYet),
+    (BLOOM_FILTER_COLUMNS, Effect::Own),
     ("bloom_filter_fpp", Effect::NotYet),
     ("bucket_size", Effect::Kept),
-    ("colocate_with", Effect::NotYet),
+    (COLOCATE_WITH, Effect::Own),
     ("compression", Effect::Kept),
     ("datacache.enable", Effect::Kept),
     ("datacache.partition_duration", Effect::NotYet),
@@ -60,35 +60,59 @@ const KNOWN: &[(&str, Effect)] = &[
     ("persistent_index_type", Effect::Kept),
     ("primary_index_cache_expire_sec", Effect::Kept),
     ("replicated_storage", Effect::Kept),
-    (REPLICATION_NUM, Effect::Replication),
+    (REPLICATION_NUM, Effect::Own),
     ("storage_cooldown_time", Effect::NotYet),
     ("storage_cooldown_ttl", Effect::NotYet),
     ("storage_format", Effect::Kept),
     ("storage_medium", Effect::Kept),
     ("storage_type", Effect::NotYet),
-    ("storage_volume", Effect::NotYet),
+    (STORAGE_VOLUME, Effect::Kept),
     ("unique_constraints", Effect::NotYet),
     ("write_quorum", Effect::Kept),
 ];
 
-/// A table's properties, with names in lower case and the number of replicas.
-pub fn lower(declared: &[Property]) -> Result<BTreeMap<String, String>, Error> {
-    let mut properties = BTreeMap::new();
+/// A table's properties.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lowered {
+    /// Those that are kept as they are, names in lower case.
+    pub kept: BTreeMap<String, String>,
+    /// Those that the catalog has a field for, names in lower case.
+    own: BTreeMap<String, Property>,
+}
+
+impl Lowered {
+    /// What is declared of a property that the catalog has a field for.
+    pub fn own(&self, name: &str) -> Option<&Property> {
+        self.own.get(name)
+    }
+}
+
+/// Checks a table's properties.
+pub fn lower(declared: &[Property]) -> Result<Lowered, Error> {
+    let mut lowered = Lowered::default();
     for property in declared {
         let name = check(property)?;
-        if properties.insert(name, property.value.clone()).is_some() {
+        let earlier = if is_own(&name) {
+            lowered.own.insert(name, property.clone()).is_some()
+        } else {
+            lowered.kept.insert(name, property.value.clone()).is_some()
+        };
+        if earlier {
             return Err(Error::at(property.at, format!("property `{}` is there twice", property.name)));
         }
     }
-    properties.entry(REPLICATION_NUM.to_owned()).or_insert_with(|| "1".to_owned());
-    Ok(properties)
+    Ok(lowered)
+}
+
+fn is_own(name: &str) -> bool {
+    KNOWN.iter().any(|(known, effect)| *known == name && matches!(effect, Effect::Own))
 }
 
 /// Checks properties of a single partition, which are as its table's.
 pub fn check_partition(declared: &[Property]) -> Result<(), Error> {
     declared.iter().try_for_each(|property| {
         let name = check(property)?;
-        if is_lifetime(&name) {
+        if is_lifetime(&name) || is_own(&name) && name != REPLICATION_NUM {
             let message = format!("property `{name}` is one of a table, not of a single partition");
             return Err(Error::at(property.at, message));
         }
@@ -112,12 +136,7 @@ pub fn switch(property: &Property) -> Result<bool, Error> {
 fn check(property: &Property) -> Result<String, Error> {
     let name = property.name.trim().to_ascii_lowercase();
     match KNOWN.iter().find(|(known, _)| *known == name) {
-        Some((_, Effect::Kept | Effect::Lifetime)) => Ok(name),
-        Some((_, Effect::Replication)) if property.value.trim() == "1" => Ok(name),
-        Some((_, Effect::Replication)) => Err(Error::at(
-            property.at,
-            format!("`{REPLICATION_NUM}` is `{}`: only one replica (\"1\") is available yet", property.value),
-        )),
+        Some((_, Effect::Kept | Effect::Lifetime | Effect::Own)) => Ok(name),
         Some((_, Effect::NotYet)) => Err(Error::not_yet(property.at, &format!("property `{name}` is"))),
         None => {
             let nearest = KNOWN

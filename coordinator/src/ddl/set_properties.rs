@@ -3,20 +3,39 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tarn_catalog::{Operation, Table};
+use tarn_catalog::{Operation, STORAGE_VOLUME, Table};
 use tarn_sql::{ObjectName, Property};
 
-use super::{lifetime, properties};
+use super::replicas::{self, COLOCATE_WITH, DEFAULT_REPLICATION_NUM, REPLICATION_NUM};
+use super::indexes::BLOOM_FILTER_COLUMNS;
+use super::{alter, lifetime, properties, volume};
 use crate::reconcile::partitions;
 use crate::session::{Error, SessionContext};
 
 /// Sets properties that a table may change. Partitions follow their new rule at once.
 pub async fn set(context: &SessionContext, name: &ObjectName, declared: &[Property]) -> Result<(), Error> {
+    if let [property] = declared {
+        match property.name.trim().to_ascii_lowercase().as_str() {
+            REPLICATION_NUM | DEFAULT_REPLICATION_NUM => {
+                return replicas::set_replication(context, name, property).await;
+            }
+            COLOCATE_WITH => return replicas::set_colocation(context, name, property).await,
+            BLOOM_FILTER_COLUMNS => return alter::set_bloom_columns(context, name, property).await,
+            STORAGE_VOLUME => return volume::relocate(context, name, property).await,
+            _ => {}
+        }
+    }
     let table = context.table(name)?;
     let mut set = BTreeMap::new();
     for property in declared {
         let name = property.name.trim().to_ascii_lowercase();
         if !lifetime::is_lifetime(&name) {
+            if matches!(
+                name.as_str(),
+                REPLICATION_NUM | DEFAULT_REPLICATION_NUM | COLOCATE_WITH | BLOOM_FILTER_COLUMNS | STORAGE_VOLUME
+            ) {
+                return Err(Error::at(property.at, format!("property `{name}` is set by a statement of its own")));
+            }
             // Says what is wrong with a name that no table has.
             properties::check_partition(std::slice::from_ref(property))?;
             let message = format!("property `{name}` cannot be changed: it is given when the table is created");

@@ -14,6 +14,7 @@ use tarn_proto::{DatabaseId, NodeId};
 use tarn_sql::{CreateTable, Statement, parse_one};
 
 use super::create;
+use super::replicas::StorageNodes;
 use crate::session::Error;
 
 fn parsed(sql: &str) -> CreateTable {
@@ -24,7 +25,7 @@ fn parsed(sql: &str) -> CreateTable {
 }
 
 fn lowered(sql: &str) -> Result<TableSpec, Error> {
-    create::lower(&parsed(sql), 1)
+    create::lower(&parsed(sql), &StorageNodes { registered: 1, alive: vec![NodeId(1001)] })
 }
 
 fn refused(sql: &str) -> String {

@@ -2,14 +2,14 @@
 
 use tarn_catalog::{Bounds, DefaultValue, PartitionExpr as Computed, Partitioning, Relation, Table, Value, View};
 use tarn_proto::time::TimeUnit;
-use tarn_proto::{ColumnId, TableModel};
+use tarn_proto::{ColumnId, IndexKind, TableModel};
 use tarn_sql::{
-    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, IntervalUnit, ListPartition, Literal, Model,
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, Index, IntervalUnit, ListPartition, Literal, Model,
     ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, quote_ident, quote_string,
 };
 
 use super::rows::Rows;
-use crate::ddl::{literal_text, model_kind, partition_specs};
+use crate::ddl::{BLOOM_FILTER_COLUMNS, literal_text, model_kind, partition_specs, shown_bloom_columns, shown_replicas};
 use crate::session::{Error, SessionContext};
 
 pub const TABLE: &[&str] = &["Table", "Create Table"];
@@ -17,7 +17,10 @@ pub const VIEW: &[&str] = &["View", "Create View", "character_set_client", "coll
 
 pub fn table(context: &SessionContext, rows: &mut Rows, name: &ObjectName) -> Result<(), Error> {
     let (name, text) = match context.relation(name)? {
-        Relation::Table(table) => (&table.name, format!("{};", statement(table))),
+        Relation::Table(table) => {
+            let group = table.colocation.and_then(|group| context.catalog.colocation_groups.get(&group));
+            (&table.name, format!("{};", in_group(table, group.map(|group| group.name.as_str()))))
+        }
         Relation::View(view) => (&view.name, view_text(view)),
     };
     rows.push([name.clone(), text]);
@@ -50,8 +53,14 @@ fn view_text(view: &View) -> String {
     text
 }
 
-/// The statement that makes a table like this one. Pure.
+/// The statement that makes a table like this one, but in no colocation group. Pure.
+#[cfg(test)]
 pub fn statement(table: &Table) -> CreateTable {
+    in_group(table, None)
+}
+
+/// The statement that makes a table like this one, in the colocation group of this name.
+fn in_group(table: &Table, group: Option<&str>) -> CreateTable {
     let ident = |id: &ColumnId| {
         Ident::new(table.schema.index_of(*id).map_or(String::new(), |i| table.schema.columns[i].name.clone()))
     };
@@ -62,7 +71,7 @@ pub fn statement(table: &Table) -> CreateTable {
         if_not_exists: false,
         name: ObjectName::bare(&table.name),
         columns: table.schema.columns.iter().map(|c| column(table, c)).collect(),
-        indexes: Vec::new(),
+        indexes: indexes(table),
         engine: Some("OLAP".to_owned()),
         model: (!table.schema.keys.is_empty()).then(|| Model {
             kind: model_kind(table.schema.model),
@@ -76,12 +85,33 @@ pub fn statement(table: &Table) -> CreateTable {
             columns => DistributedBy::Hash { columns: idents(columns), buckets, at },
         }),
         order_by: if table.explicit_sort_key { idents(&table.schema.sort_key) } else { Vec::new() },
-        properties: table
-            .properties
-            .iter()
-            .map(|(name, value)| Property { name: name.clone(), value: value.clone(), at })
-            .collect(),
+        properties: {
+            let kept = table.properties.iter();
+            let kept = kept.map(|(name, value)| Property { name: name.clone(), value: value.clone(), at });
+            let bloom = shown_bloom_columns(&table.schema);
+            let bloom = bloom.map(|value| Property { name: BLOOM_FILTER_COLUMNS.to_owned(), value, at });
+            let mut properties: Vec<Property> =
+                shown_replicas(table, group).into_iter().chain(bloom).chain(kept).collect();
+            properties.sort_by(|a, b| a.name.cmp(&b.name));
+            properties
+        },
     }
+}
+
+fn indexes(table: &Table) -> Vec<Index> {
+    let bitmaps = table.schema.indexes.iter().filter(|index| index.kind == IndexKind::Bitmap);
+    bitmaps
+        .filter_map(|index| {
+            let column = &table.schema.columns[table.schema.index_of(index.column)?];
+            Some(Index {
+                name: Ident::new(&index.name),
+                columns: vec![Ident::new(&column.name)],
+                using: Some(index.kind.name().to_owned()),
+                properties: Vec::new(),
+                comment: (!index.comment.is_empty()).then(|| index.comment.clone()),
+            })
+        })
+        .collect()
 }
 
 fn column(table: &Table, column: &tarn_proto::Column) -> ColumnDef {

@@ -60,6 +60,8 @@ pub const STORAGE_NODES: &[&str] = &[
     "Loads",
     "Tablets",
     "DataUsed",
+    "SystemDecommissioned",
+    "Location",
 ];
 
 pub fn coordinators(context: &SessionContext, rows: &mut Rows) {
@@ -103,6 +105,8 @@ pub fn storage_nodes(context: &SessionContext, rows: &mut Rows) {
         let (mut row, load) = worker(context, node);
         row.push(Some(tablets(context, node.id).to_string()));
         row.push(load.map(|l| bytes(l.data_bytes)));
+        row.push(Some(node.draining.to_string()));
+        row.push(Some(node.location.clone().unwrap_or_default()));
         rows.push_nullable(row);
     }
 }
@@ -144,7 +148,7 @@ fn machine(load: Option<&NodeLoad>) -> [Option<String>; 6] {
 fn tablets(context: &SessionContext, node: NodeId) -> usize {
     let placed = |relation: &tarn_catalog::Relation| match relation {
         tarn_catalog::Relation::Table(table) => {
-            table.tablets().filter(|(_, _, tablet)| tablet.replicas.contains(&node)).count()
+            table.tablets().filter(|(_, _, tablet)| tablet.replica(node).is_some()).count()
         }
         tarn_catalog::Relation::View(_) => 0,
     };

@@ -50,7 +50,7 @@ pub fn partitions(context: &SessionContext, rows: &mut Rows, temporary: bool, na
             bounds(&partition.bounds),
             distribution.clone(),
             partition.tablets.len().to_string(),
-            partition.tablets.first().map_or(0, |t| t.replicas.len()).to_string(),
+            table.replication.to_string(),
             bytes(partition.bytes),
             partition.rows.to_string(),
         ]);

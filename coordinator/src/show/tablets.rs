@@ -3,6 +3,7 @@
 use tarn_sql::{Ident, ObjectName};
 
 use super::format::bytes;
+use super::replicas::state as replica_state;
 use super::partitions::ordered;
 use super::rows::Rows;
 use crate::session::{Error, SessionContext};
@@ -18,8 +19,9 @@ pub fn tablets(context: &SessionContext, rows: &mut Rows, name: &ObjectName, wan
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w.name.eq_ignore_ascii_case(name));
     for partition in ordered(&table).into_iter().filter(|p| is_wanted(&p.name)) {
         for (tablet, bucket) in partition.tablets.iter().zip(0_u32..) {
-            for node in &tablet.replicas {
-                let address = context.catalog.nodes.get(node).map(|n| n.address.clone());
+            for replica in &tablet.replicas {
+                let node = replica.node;
+                let address = context.catalog.nodes.get(&node).map(|n| n.address.clone());
                 rows.push([
                     tablet.id.get().to_string(),
                     partition.name.clone(),
@@ -29,7 +31,7 @@ pub fn tablets(context: &SessionContext, rows: &mut Rows, name: &ObjectName, wan
                     partition.visible_version.get().to_string(),
                     bytes(tablet.bytes),
                     tablet.rows.to_string(),
-                    "NORMAL".to_owned(),
+                    replica_state(replica).to_owned(),
                 ]);
             }
         }

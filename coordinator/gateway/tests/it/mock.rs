@@ -341,6 +341,7 @@ fn table(name: &str, model: TableModel) -> TableSpec {
                 column(3, "price", TarnType::Decimal(10, 2), true),
             ],
             sort_key: vec![ColumnId(1)],
+            indexes: Vec::new(),
         },
         columns: [(1, ""), (2, "who bought"), (3, "")]
             .map(|(id, comment)| (ColumnId(id), ColumnInfo { default: None, comment: comment.to_owned() }))
@@ -348,6 +349,8 @@ fn table(name: &str, model: TableModel) -> TableSpec {
         explicit_sort_key: false,
         partitioning: Partitioning::None,
         distribution: Distribution { columns: vec![ColumnId(1)], buckets: 1, hash_version: 1 },
+        replication: 1,
+        colocate_with: None,
         properties: BTreeMap::new(),
         comment: String::new(),
         partitions: Vec::new(),

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tarn_ingest::{CatalogClient, Publisher};
-use tarn_proto::storage::{PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, TabletStore};
+use tarn_proto::storage::{
+    Copies, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, TabletStore, Unpublished,
+};
 use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
 use tarn_proto::{ErrorKind, TableSchema, TabletId, TxnId, Version, task};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,11 +35,11 @@ impl TabletStore for Rows {
         self.0.lock().retain(|t| !tablets.contains(t));
         Ok(())
     }
-    async fn write(&self, txn: TxnId, _: &str, _: &TableSchema) -> StoreResult<Box<dyn RowsetWriter>> {
+    async fn write(&self, txn: TxnId, _: &str, _: &LoadSpec) -> StoreResult<Box<dyn RowsetWriter>> {
         Ok(Box::new(Writer { txn, rows: BTreeMap::new() }))
     }
-    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<()> {
-        Ok(())
+    async fn publish(&self, _: TxnId, _: &[PublishTablet]) -> StoreResult<Vec<Unpublished>> {
+        Ok(Vec::new())
     }
     async fn abort(&self, _: TxnId) -> StoreResult<()> {
         Ok(())
@@ -65,10 +67,15 @@ impl RowsetWriter for Writer {
         *self.rows.entry(tablet).or_default() += rows.num_rows() as u64;
         Ok(())
     }
-    async fn finish(self: Box<Self>) -> StoreResult<Vec<RowsetSummary>> {
+    async fn finish(self: Box<Self>, _: &BTreeMap<TabletId, Copies>) -> StoreResult<Vec<RowsetSummary>> {
         let rowset_id = self.txn.get();
-        let summary =
-            |(tablet, rows): (TabletId, u64)| RowsetSummary { tablet_id: tablet.get(), rowset_id, rows, bytes: rows };
+        let summary = |(tablet, rows): (TabletId, u64)| RowsetSummary {
+            tablet_id: tablet.get(),
+            rowset_id,
+            rows,
+            bytes: rows,
+            holders: Vec::new(),
+        };
         Ok(self.rows.into_iter().map(summary).collect())
     }
 }
@@ -122,7 +129,7 @@ impl World {
 
 fn request(table: &str, if_exists: IfTable, label: &str) -> IngestRequest {
     let (table, label) = (table.to_owned(), Some(label.to_owned()));
-    IngestRequest { database: None, table, if_absent: IfTable::Create, if_exists, label }
+    IngestRequest { database: None, table, if_absent: IfTable::Create, if_exists, label, update: UpdateOptions::default() }
 }
 
 fn hidden(name: &str) -> String {

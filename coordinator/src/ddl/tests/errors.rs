@@ -35,13 +35,16 @@ fn what_is_not_there_yet_is_said_so() {
             "create table t (a int, b string hll_union) aggregate key(a)",
             "the aggregation HLL_UNION and its type HLL are not available yet",
         ),
-        ("create table t (a int, index i (a) using bitmap)", "indexes are not available yet"),
+        ("create table t (a int, index i (a) using gin)", "GIN indexes are not available yet"),
         (
             "create table t (a int) partition by list(a) (partition p values in (\"1\"), partition q values in (\"1\"))",
             "partition `q` lists (1), which partition `p` has",
         ),
-        ("create table t (a int) properties(\"replication_num\"=\"3\")", "only one replica (\"1\") is available yet"),
-        ("create table t (a int) properties(\"colocate_with\"=\"g\")", "property `colocate_with` is not available yet"),
+        (
+            "create table t (a int) properties(\"replication_num\"=\"3\")",
+            "replication num should be less than or equal to the number of available storage nodes",
+        ),
+        ("create table t (a int) properties(\"replication_num\"=\"9\")", "Replication num should be between 1 and 5"),
         (
             "create table t (a int) properties(\"dynamic_partition.enable\"=\"true\")",
             "dynamic partitions are for tables partitioned by range",

@@ -62,12 +62,13 @@ fn a_table_like_another_differs_in_its_name_alone() {
 
 #[test]
 fn clauses_that_are_left_out_get_the_defaults_of_starrocks() {
-    let spec = create::lower(&parsed("create table t (a bigint, b date, c varchar(9), d int)"), 3).unwrap();
+    let three = StorageNodes { registered: 3, alive: vec![NodeId(1001), NodeId(1002)] };
+    let spec = create::lower(&parsed("create table t (a bigint, b date, c varchar(9), d int)"), &three).unwrap();
     assert_eq!(spec.schema.keys, [ColumnId(1), ColumnId(2), ColumnId(3)]);
     assert_eq!(spec.schema.sort_key, spec.schema.keys);
     assert!(!spec.explicit_sort_key && spec.schema.columns.iter().all(|c| c.nullable));
     assert_eq!((spec.distribution.columns.len(), spec.distribution.buckets), (0, 6));
-    assert_eq!(spec.properties.get("replication_num").map(String::as_str), Some("1"));
+    assert_eq!((spec.replication, spec.properties.len()), (2, 0));
     let keys = |sql: &str| lowered(sql).unwrap().schema.keys;
     assert_eq!(keys("create table t (a varchar(9), b int)"), [ColumnId(1)]);
     assert_eq!(keys("create table t (a int, b double, c int)"), [ColumnId(1)]);

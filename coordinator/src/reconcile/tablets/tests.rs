@@ -54,11 +54,14 @@ impl World {
                     initial: None,
                 }],
                 sort_key: vec![id],
+                indexes: Vec::new(),
             },
             columns: BTreeMap::new(),
             explicit_sort_key: false,
             partitioning: Partitioning::None,
             distribution: Distribution { columns: vec![id], buckets: 2, hash_version: 1 },
+            replication: 1,
+            colocate_with: None,
             properties: BTreeMap::new(),
             comment: String::new(),
             partitions: vec![],
@@ -79,7 +82,7 @@ impl World {
     /// The tablet on `node`.
     fn tablet(&self, node: NodeId) -> TabletId {
         let table = self.catalog.table_by_id(self.table).unwrap();
-        table.tablets().find(|(_, _, t)| t.replicas == [node]).unwrap().2.id
+        table.tablets().find(|(_, _, t)| t.nodes().eq([node])).unwrap().2.id
     }
 
     /// Commits a load into one tablet; it is not visible.
@@ -88,7 +91,8 @@ impl World {
         let (database, table, label) = (self.database, self.table, "l".to_owned());
         let begin = Operation::BeginTransaction { database, label, table, owner, timeout_ms: 1000 };
         let Response::Begun(txn) = self.run(begin) else { panic!("not begun") };
-        let writes = vec![TabletWrite { tablet, rowset: RowsetId(1), rows: 1, bytes: 1 }];
+        let holders = self.catalog.tablet(tablet).unwrap().1.nodes().collect();
+        let writes = vec![TabletWrite { tablet, rowset: RowsetId(1), rows: 1, bytes: 1, holders }];
         let committed = self.run(Operation::CommitTransaction { txn, writes });
         assert!(matches!(committed, Response::Committed { .. }), "{committed:?}");
         txn
@@ -122,7 +126,7 @@ async fn a_tablet_that_a_committed_load_did_not_touch_is_still_created_until_the
     create_missing(&world.catalog, &world.pool, None).await.unwrap();
     assert_eq!(world.created(away), [world.tablet(away)]);
 
-    world.run(Operation::MakeVisible { txn });
+    world.run(Operation::MakeVisible { txn, changed: Vec::new() });
     assert_eq!(world.catalog.transactions[&txn].state.name(), "VISIBLE");
     world.stores[&other].created.lock().clear();
     create_missing(&world.catalog, &world.pool, None).await.unwrap();

@@ -1,0 +1,168 @@
+//! Single decisions.
+
+use super::*;
+
+fn add(tablet: TabletId, node: NodeId, replaces: Option<NodeId>) -> AddReplica {
+    AddReplica { tablet, node, replaces }
+}
+
+#[test]
+fn a_silent_node_is_waited_for_and_a_lost_one_is_replaced() {
+    let mut world = World::new(&["", "", "", ""]);
+    let table = world.table(1, 3, None);
+    let tablet = world.partition(table).tablets[0].clone();
+    let spare = world.nodes().into_iter().find(|node| tablet.replica(*node).is_none()).unwrap();
+    let lost = tablet.replicas[1].node;
+    world.set_life(lost, Life::Silent);
+    assert!(world.round().is_empty());
+    world.set_life(lost, Life::Lost);
+    assert_eq!(world.round().add, [add(tablet.id, spare, Some(lost))]);
+    assert!(world.round().is_empty(), "it is under way");
+    world.fill(&BTreeSet::new());
+    let nodes: BTreeSet<NodeId> = world.partition(table).tablets[0].nodes().collect();
+    assert!(nodes.contains(&spare) && !nodes.contains(&lost));
+}
+
+#[test]
+fn a_replica_that_joins_on_a_lost_node_is_given_up_for_another() {
+    let mut world = World::new(&["", "", "", "", ""]);
+    let table = world.table(1, 3, None);
+    let tablet = world.partition(table).tablets[0].clone();
+    world.set_life(tablet.replicas[0].node, Life::Lost);
+    let [first] = world.round().add[..] else { panic!("not one") };
+    world.set_life(first.node, Life::Lost);
+    let plan = world.round();
+    assert_eq!(plan.remove, [(tablet.id, first.node)]);
+    let second = world.round().add;
+    assert!(matches!(second[..], [second] if second.node != first.node), "{second:?}");
+}
+
+#[test]
+fn nothing_is_made_without_a_replica_to_make_it_from() {
+    let mut world = World::new(&["", "", ""]);
+    let table = world.table(1, 2, None);
+    let tablet = world.partition(table).tablets[0].clone();
+    tablet.nodes().for_each(|node| world.set_life(node, Life::Lost));
+    assert!(world.round().is_empty());
+}
+
+#[test]
+fn a_replica_goes_to_a_location_of_its_own() {
+    let mut world = World::new(&["rack:a", "rack:b", "rack:c"]);
+    let table = world.table(4, 3, None);
+    let near = world.add_node("rack:a");
+    let far = world.add_node("rack:b");
+    let lost = world.nodes()[1];
+    world.set_life(lost, Life::Lost);
+    let plan = world.round();
+    assert!(plan.add.iter().all(|add| add.node == far && add.replaces == Some(lost)), "{plan:?} with {near}");
+    assert_eq!(plan.add.len(), world.partition(table).tablets.len());
+}
+
+#[test]
+fn replicas_that_share_a_location_part_when_there_is_another() {
+    let mut world = World::new(&["rack:a", "rack:a"]);
+    let table = world.table(3, 2, None);
+    assert!(world.round().is_empty());
+    let other = world.add_node("rack:b");
+    world.settle();
+    for tablet in world.partition(table).tablets {
+        assert!(tablet.replica(other).is_some(), "{tablet:?}");
+    }
+}
+
+#[test]
+fn a_drained_node_ends_empty_and_gets_nothing() {
+    let mut world = World::new(&["", "", "", ""]);
+    for replication in [1, 2, 3] {
+        let table = world.table(6, replication, None);
+        world.load(table, &|_| 10);
+    }
+    let drained = world.nodes()[0];
+    world.drain(drained, true);
+    world.settle();
+    world.check_settled();
+    assert_eq!(world.count(drained), 0);
+    assert!(!cycle(&world.catalog, &world.health).contains(&drained));
+    world.drain(drained, false);
+    world.settle();
+    assert!(world.count(drained) > 0);
+}
+
+#[test]
+fn a_full_disk_gets_no_replica_while_there_is_another() {
+    let mut world = World::new(&["", "", ""]);
+    let full = world.nodes()[0];
+    world.health.nodes.get_mut(&full).unwrap().disk_full = true;
+    assert_eq!(cycle(&world.catalog, &world.health), world.nodes()[1..]);
+    let table = world.table(4, 2, None);
+    assert!(world.partition(table).tablets.iter().all(|tablet| tablet.replica(full).is_none()));
+    for node in world.nodes() {
+        world.health.nodes.get_mut(&node).unwrap().disk_full = true;
+    }
+    assert_eq!(cycle(&world.catalog, &world.health), world.nodes(), "loads tell that there is no space");
+}
+
+#[test]
+fn copies_follow_the_number_that_the_table_asks_for() {
+    let mut world = World::new(&["", "", "", ""]);
+    let table = world.table(3, 1, None);
+    world.load(table, &|_| 10);
+    for replication in [3, 2, 4, 1] {
+        assert_eq!(world.run(Operation::SetReplication { table, replication }), Response::Done);
+        world.settle();
+        world.check_settled();
+    }
+}
+
+#[test]
+fn neighbours_in_the_cycle_are_at_other_locations_and_light_nodes_come_twice() {
+    let mut world = World::new(&["rack:a", "rack:a", "rack:b", "rack:b", "rack:c"]);
+    let nodes = world.nodes();
+    let found = cycle(&world.catalog, &world.health);
+    let expected: Vec<NodeId> = [0, 2, 4, 1, 3].map(|n: usize| nodes[n]).into();
+    assert_eq!(found[..5], expected);
+    let table = world.table(20, 2, None);
+    world.load(table, &|_| 10);
+    let new = world.add_node("rack:c");
+    let found = cycle(&world.catalog, &world.health);
+    assert_eq!(found.iter().filter(|node| **node == new).count(), 2);
+}
+
+#[test]
+fn buckets_of_a_group_lie_together_in_all_its_tables_and_move_together() {
+    let mut world = World::new(&["", "", "", ""]);
+    let tables: Vec<TableId> = (0..3).map(|_| world.table(4, 2, Some("g"))).collect();
+    tables.iter().for_each(|table| world.load(*table, &|_| 10));
+    let group = world.catalog.colocation_group("g").unwrap().clone();
+    assert!(world.catalog.is_stable(&group));
+    let lost = group.sequence[0][0];
+    world.set_life(lost, Life::Lost);
+    let plan = world.round();
+    assert_eq!(plan.buckets.len(), 1);
+    assert!(!world.catalog.is_stable(world.catalog.colocation_group("g").unwrap()));
+    world.settle();
+    let group = world.catalog.colocation_group("g").unwrap();
+    assert!(world.catalog.is_stable(group), "{group:?}");
+    assert!(group.sequence.iter().all(|nodes| nodes.len() == 2 && !nodes.contains(&lost)));
+    for table in tables {
+        for (tablet, nodes) in world.partition(table).tablets.iter().zip(&group.sequence) {
+            let found: BTreeSet<NodeId> = tablet.nodes().collect();
+            assert_eq!(found, nodes.iter().copied().collect());
+        }
+    }
+}
+
+#[test]
+fn a_table_that_joins_a_group_moves_to_it() {
+    let mut world = World::new(&["", "", "", "", ""]);
+    world.table(5, 2, Some("g"));
+    let table = world.table(5, 2, None);
+    world.load(table, &|_| 10);
+    let placement = world.nodes();
+    let join = Operation::SetColocation { table, group: Some("g".to_owned()), placement };
+    assert_eq!(world.run(join), Response::Done);
+    assert!(!world.catalog.is_stable(world.catalog.colocation_group("g").unwrap()));
+    world.settle();
+    world.check_settled();
+}

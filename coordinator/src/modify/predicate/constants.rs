@@ -49,7 +49,7 @@ pub async fn evaluate(
                 Error::at(at, format!("cannot delete by column `{}` and the value `{value}`: {problem}", column.name))
                     .into()
             };
-            if typed.is_null(0) && given.is_null(0) {
+            if typed.is_null(0) && given.logical_null_count() > 0 {
                 // It is in no list, and nothing is known not to be it.
                 match condition.comparison {
                     Comparison::In => continue,

@@ -121,9 +121,8 @@ def test_a_storage_node_that_loses_its_disk_loses_nothing(fresh, s3):
     node.kill()
     shutil.rmtree(cluster.folder / node.name)
     node.start().wait_ready()
-    count = lambda: cluster.rows("select count(*) from d.t") == [(200,)]
-    wait_for("the rows", count, 40)
-    assert cluster.rows("select count(*), min(batch) from d.p") == [(50, 3)]
+    wait_for("the rows", lambda: cluster.rows("select count(*) from d.t") == [(200,)], 40)
+    wait_for("the rows", lambda: cluster.rows("select count(*), min(batch) from d.p") == [(50, 3)], 40)
     wait_for("a load", lambda: cluster.run(f"insert into d.p values {values(9, first=0)}") is None, 40)
     assert cluster.rows("select count(*), min(batch) from d.p") == [(50, 9)]
 

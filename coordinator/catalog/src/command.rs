@@ -1,9 +1,9 @@
 //! What may be asked of the catalog, and what it answers. This is the content of the Raft log.
 
 mod alteration;
-mod volume;
 mod replicas;
 mod schema_job;
+mod volume;
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use tarn_proto::{
 };
 
 pub use alteration::{Alteration, NewColumn, Place};
-pub use volume::{OwnerMove, VolumeChange, VolumeSpec};
 pub use replicas::{AddReplica, BucketNodes, CaughtUp, ReplicaKey};
 pub use schema_job::{Filled, JobStep};
+pub use volume::{OwnerMove, VolumeChange, VolumeSpec};
 
 use crate::Error;
 use crate::model::{Bounds, ColumnInfo, Distribution, Partitioning, Role, TabletWrite, TransactionState};

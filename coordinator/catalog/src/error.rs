@@ -118,7 +118,9 @@ pub enum Error {
         "transaction {txn} takes {version} of partition {partition}, which is at {visible}: the one before comes first"
     )]
     NotNextVersion { txn: TxnId, partition: PartitionId, version: Version, visible: Version },
-    #[error("table `{0}` was loaded or altered while it was being copied to another storage volume: repeat the statement")]
+    #[error(
+        "table `{0}` was loaded or altered while it was being copied to another storage volume: repeat the statement"
+    )]
     CopiedMeanwhile(String),
     #[error("storage volume `{0}` does not exist")]
     UnknownVolume(String),
@@ -143,9 +145,10 @@ impl Error {
             | Self::UnknownNode(_)
             | Self::UnknownTablet(_)
             | Self::UnknownTransaction(_) => ErrorKind::NotFound,
-            Self::DatabaseExists(_) | Self::VolumeExists(_) | Self::RelationExists(_) | Self::PartitionExists { .. } => {
-                ErrorKind::AlreadyExists
-            }
+            Self::DatabaseExists(_)
+            | Self::VolumeExists(_)
+            | Self::RelationExists(_)
+            | Self::PartitionExists { .. } => ErrorKind::AlreadyExists,
             Self::CopiedMeanwhile(_)
             | Self::NoStorageNode
             | Self::NotEnoughStorageNodes { .. }

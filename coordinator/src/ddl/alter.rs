@@ -11,8 +11,8 @@ use tarn_proto::{Aggregation, Column, ColumnId, TableModel};
 use tarn_sql::{Alteration as Declared, ColumnDef, ColumnPlace, Ident, ObjectName, Position, Property};
 
 use super::columns::{self, check_distinct};
-use super::{indexes, literal};
 use super::names::check_name;
+use super::{indexes, literal};
 use crate::session::{Error, SessionContext};
 
 /// Times that a statement is lowered. Each one more is for a change of the same table that another statement has made.

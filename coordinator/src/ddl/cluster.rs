@@ -17,7 +17,8 @@ pub async fn alter_system(context: &SessionContext, alter: &AlterSystem) -> Resu
     let catalog = &context.catalog;
     match alter {
         AlterSystem::Decommission { nodes } => {
-            let ids: Vec<NodeId> = nodes.iter().map(|node| Ok(storage_node(catalog, node)?.id)).collect::<Result<_, Error>>()?;
+            let ids: Vec<NodeId> =
+                nodes.iter().map(|node| Ok(storage_node(catalog, node)?.id)).collect::<Result<_, Error>>()?;
             if let Some(first) = nodes.first() {
                 check_enough(catalog, &ids).map_err(|message| Error::at(first.at, message))?;
             }

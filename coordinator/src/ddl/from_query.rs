@@ -85,7 +85,14 @@ pub async fn ingest(
         (false, IfTable::Create, _) => {
             let (made, table) = make(context, &name, &schema).await?;
             let id = table.id;
-            match insert::ingest(&made, IngestTarget { table, label, update: UpdateOptions::default() }, schema, batches).await {
+            match insert::ingest(
+                &made,
+                IngestTarget { table, label, update: UpdateOptions::default() },
+                schema,
+                batches,
+            )
+            .await
+            {
                 Ok(outcome) if outcome.repeated => {
                     drop_again(context, &name, id).await;
                     Err(loaded_elsewhere(&outcome).into())
@@ -129,7 +136,8 @@ async fn replace(
     }
     let (made, table) = make(context, &beside, &schema).await?;
     let new = table.id;
-    match insert::ingest(&made, IngestTarget { table, label, update: UpdateOptions::default() }, schema, batches).await {
+    match insert::ingest(&made, IngestTarget { table, label, update: UpdateOptions::default() }, schema, batches).await
+    {
         Ok(outcome) if outcome.repeated => {
             drop_again(context, &beside, new).await;
             replaced_before(&context.refreshed(), name, outcome).await

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tarn_catalog::{Operation, STORAGE_VOLUME, Table};
 use tarn_sql::{ObjectName, Property};
 
-use super::replicas::{self, COLOCATE_WITH, DEFAULT_REPLICATION_NUM, REPLICATION_NUM};
 use super::indexes::BLOOM_FILTER_COLUMNS;
+use super::replicas::{self, COLOCATE_WITH, DEFAULT_REPLICATION_NUM, REPLICATION_NUM};
 use super::{alter, lifetime, properties, volume};
 use crate::reconcile::partitions;
 use crate::session::{Error, SessionContext};

@@ -12,8 +12,8 @@ use tracing::warn;
 use super::create::lower;
 use super::lifetime::RETENTION;
 use super::names::check_name;
-use super::volume;
 use super::replicas::StorageNodes;
+use super::volume;
 use crate::reconcile::partitions;
 use crate::session::{Error, SessionContext};
 

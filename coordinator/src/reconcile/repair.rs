@@ -182,7 +182,10 @@ impl Repair {
             let found = behind.len();
             let kept = propose(client, Operation::ReplicasBehind { replicas: behind }).await;
             if kept < found {
-                warn!(replicas = found - kept, "replicas lack what they should have: they are not read until they have it");
+                warn!(
+                    replicas = found - kept,
+                    "replicas lack what they should have: they are not read until they have it"
+                );
             }
         }
     }
@@ -204,9 +207,9 @@ impl Repair {
         let mut caught_up = Vec::new();
         for (node, answer) in answers.await {
             match answer {
-                Ok(versions) => caught_up.extend(
-                    versions.into_iter().map(|(tablet, version)| CaughtUp { tablet, node, version }),
-                ),
+                Ok(versions) => {
+                    caught_up.extend(versions.into_iter().map(|(tablet, version)| CaughtUp { tablet, node, version }))
+                }
                 Err(error) => debug!(%node, %error, "replicas are filled later"),
             }
         }

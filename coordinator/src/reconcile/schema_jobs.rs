@@ -181,12 +181,7 @@ async fn cancel_job(
     take(client, table, job, JobStep::Cancel { reason: reason.to_owned() }).await
 }
 
-async fn take(
-    client: &ReplicatedCatalog,
-    table: TableId,
-    job: &SchemaJob,
-    step: JobStep,
-) -> Result<(), ProposeError> {
+async fn take(client: &ReplicatedCatalog, table: TableId, job: &SchemaJob, step: JobStep) -> Result<(), ProposeError> {
     client.propose(Operation::StepSchemaJob { table, job: job.id, step }).await.map(drop)
 }
 

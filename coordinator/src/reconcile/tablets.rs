@@ -71,9 +71,7 @@ pub async fn create_missing(catalog: &Catalog, stores: &StorePool, table: Option
 fn majorities(wanted: &[Wanted<'_>], done: &BTreeSet<NodeId>) -> bool {
     let tablets = wanted.iter().flat_map(|(table, _)| table.all_partitions());
     let mut tablets = tablets.filter(|p| p.visible_version == Version::FIRST).flat_map(|p| &p.tablets);
-    tablets.all(|tablet| {
-        tablet.members().filter(|member| done.contains(&member.node)).count() >= tablet.quorum()
-    })
+    tablets.all(|tablet| tablet.members().filter(|member| done.contains(&member.node)).count() >= tablet.quorum())
 }
 
 /// A table's tablets, by the nodes that should have them.

@@ -4,12 +4,14 @@ use tarn_catalog::{Bounds, DefaultValue, PartitionExpr as Computed, Partitioning
 use tarn_proto::time::TimeUnit;
 use tarn_proto::{ColumnId, IndexKind, TableModel};
 use tarn_sql::{
-    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, Index, IntervalUnit, ListPartition, Literal, Model,
-    ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, quote_ident, quote_string,
+    Bound, ColumnDef, ColumnDefault, CreateTable, DistributedBy, Ident, Index, IntervalUnit, ListPartition, Literal,
+    Model, ObjectName, PartitionBy, PartitionExpr, Position, Property, RangePartition, quote_ident, quote_string,
 };
 
 use super::rows::Rows;
-use crate::ddl::{BLOOM_FILTER_COLUMNS, literal_text, model_kind, partition_specs, shown_bloom_columns, shown_replicas};
+use crate::ddl::{
+    BLOOM_FILTER_COLUMNS, literal_text, model_kind, partition_specs, shown_bloom_columns, shown_replicas,
+};
 use crate::session::{Error, SessionContext};
 
 pub const TABLE: &[&str] = &["Table", "Create Table"];

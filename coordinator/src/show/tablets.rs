@@ -3,8 +3,8 @@
 use tarn_sql::{Ident, ObjectName};
 
 use super::format::bytes;
-use super::replicas::state as replica_state;
 use super::partitions::ordered;
+use super::replicas::state as replica_state;
 use super::rows::Rows;
 use crate::session::{Error, SessionContext};
 

@@ -34,12 +34,7 @@ impl Catalog {
         Ok(Response::Done)
     }
 
-    pub(super) fn set_colocation(
-        &mut self,
-        table: TableId,
-        group: Option<&str>,
-        placement: &[NodeId],
-    ) -> Outcome {
+    pub(super) fn set_colocation(&mut self, table: TableId, group: Option<&str>, placement: &[NodeId]) -> Outcome {
         let table = self.existing_table(table)?;
         let named = group.and_then(|name| self.colocation_group(name)).map(|group| group.id);
         if group.is_some() && named.is_some() && named == table.colocation {
@@ -183,11 +178,9 @@ fn bucket_types(table: &Table) -> Result<Vec<DataType>, Error> {
 fn check_buckets(table: &Table, buckets: usize) -> Result<(), Error> {
     let of_partitions = table.all_partitions().map(|partition| partition.tablets.len());
     match of_partitions.chain([table.distribution.buckets as usize]).find(|count| *count != buckets) {
-        Some(count) => Err(Error::ColocateBuckets {
-            table: table.name.clone(),
-            buckets: count as u64,
-            group: buckets as u64,
-        }),
+        Some(count) => {
+            Err(Error::ColocateBuckets { table: table.name.clone(), buckets: count as u64, group: buckets as u64 })
+        }
         None => Ok(()),
     }
 }

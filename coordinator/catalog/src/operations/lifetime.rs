@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tarn_proto::{NodeId, PartitionId, TableId};
 
 use super::Outcome;
-use super::partition::Layout;
 use super::dealer::Dealer;
+use super::partition::Layout;
 use crate::command::{PartitionSpec, Response};
 use crate::{Catalog, Error, Partitioning};
 

@@ -67,9 +67,6 @@ impl Catalog {
         if node.draining {
             return refuse("the node is drained".to_owned());
         }
-        if self.dropped_replicas.contains(&(add.tablet, add.node)) {
-            return refuse("files of an earlier replica are still to be dropped there".to_owned());
-        }
         let joining = tablet.replicas.iter().filter_map(|replica| match replica.state {
             ReplicaState::Joining { replaces } => Some(replaces),
             ReplicaState::Current | ReplicaState::Behind => None,
@@ -93,11 +90,10 @@ impl Catalog {
             let location = node.location.as_deref().unwrap_or_default();
             return refuse(format!("the replica on {other} is at its location `{location}`, too"));
         }
+        // Files of an earlier replica are not to be dropped any more: what of them is right need not be fetched.
+        self.dropped_replicas.remove(&(add.tablet, add.node));
         if let Some(tablet) = self.tablet_mut(add.tablet) {
-            tablet.replicas.push(Replica {
-                node: add.node,
-                state: ReplicaState::Joining { replaces: add.replaces },
-            });
+            tablet.replicas.push(Replica { node: add.node, state: ReplicaState::Joining { replaces: add.replaces } });
         }
         Ok(())
     }
@@ -182,8 +178,7 @@ impl Catalog {
                 refuse("it lacks versions that are visible")
             }
             ReplicaState::Joining { replaces } => {
-                let stay: Vec<&Replica> =
-                    tablet.members().filter(|member| Some(member.node) != replaces).collect();
+                let stay: Vec<&Replica> = tablet.members().filter(|member| Some(member.node) != replaces).collect();
                 if !stay.iter().any(|member| member.state == ReplicaState::Current) {
                     return refuse("it lacks versions that are committed, and no other that stays could be read");
                 }
@@ -286,11 +281,7 @@ fn holds_quorum(waiting: Option<&Vec<(Version, Vec<NodeId>)>>, since: Option<Ver
 }
 
 /// Does each by itself, and answers what was refused.
-fn each<T>(
-    all: &[T],
-    key: impl Fn(&T) -> ReplicaKey,
-    mut apply: impl FnMut(&T) -> Result<(), Error>,
-) -> Response {
+fn each<T>(all: &[T], key: impl Fn(&T) -> ReplicaKey, mut apply: impl FnMut(&T) -> Result<(), Error>) -> Response {
     let refused = all.iter().filter_map(|one| apply(one).err().map(|error| (key(one), error))).collect();
     Response::Replicas { refused }
 }

@@ -18,8 +18,8 @@ use crate::command::{Alteration, NewColumn, Place, Response};
 use crate::model::{ColumnInfo, DefaultValue, Rewrite, SCHEMA_JOB_TIMEOUT_MS, SchemaChange, SchemaJob, SchemaWork};
 use crate::{Catalog, Error, Partitioning, Table};
 
-pub use index::index_refusal;
 pub(super) use index::check as check_indexes;
+pub use index::index_refusal;
 
 /// What a change of a table asks of what is stored; of several the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

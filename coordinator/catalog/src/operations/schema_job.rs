@@ -172,13 +172,7 @@ impl Catalog {
         Ok(())
     }
 
-    fn cancel_schema_job(
-        &mut self,
-        table: &Table,
-        job: &SchemaJob,
-        reason: &str,
-        now_ms: u64,
-    ) -> Result<(), Error> {
+    fn cancel_schema_job(&mut self, table: &Table, job: &SchemaJob, reason: &str, now_ms: u64) -> Result<(), Error> {
         let version = match &job.work {
             SchemaWork::Rewrite(rewrite) => {
                 rewrite.shadows.values().for_each(|shadows| self.drop_each(shadows));

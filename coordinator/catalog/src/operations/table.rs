@@ -6,8 +6,8 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId};
 
-use super::partition::{Layout, unknown};
 use super::dealer::Dealer;
+use super::partition::{Layout, unknown};
 use super::{Outcome, table_spec};
 use crate::command::{PartitionSpec, Response, TableSpec};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, SchemaHistory, Table};

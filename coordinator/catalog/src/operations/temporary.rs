@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tarn_proto::{NodeId, TableId};
 
 use super::Outcome;
-use super::partition::{Layout, unknown};
 use super::dealer::Dealer;
+use super::partition::{Layout, unknown};
 use crate::command::{PartitionSpec, Response};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, Table, Value};
 

@@ -127,12 +127,7 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) fn make_visible(
-        &mut self,
-        txn: TxnId,
-        changed: &[(TabletId, NodeId, bool)],
-        now_ms: u64,
-    ) -> Outcome {
+    pub(super) fn make_visible(&mut self, txn: TxnId, changed: &[(TabletId, NodeId, bool)], now_ms: u64) -> Outcome {
         let transaction = self.existing_transaction(txn)?;
         let (writes, versions) = match &transaction.state {
             TransactionState::Committed { writes, versions, .. } => (writes, versions),

@@ -84,10 +84,7 @@ fn what_a_group_asks_of_its_tables_is_told_in_the_words_of_starrocks() {
         refused(of(1, &[3])),
         "Colocate tables distribution columns must have the same data type: name(string) should be bigint"
     );
-    assert_eq!(
-        refused(of(1, &[2, 3])),
-        "Colocate tables distribution columns size must be the same: 2 should be 1"
-    );
+    assert_eq!(refused(of(1, &[2, 3])), "Colocate tables distribution columns size must be the same: 2 should be 1");
     assert_eq!(
         refused(TableSpec { replication: 3, ..of(1, &[2]) }),
         "Colocate tables must have same replication num: 3 should be 2"

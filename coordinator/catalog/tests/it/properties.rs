@@ -19,12 +19,8 @@ struct Step {
 }
 
 fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    let step = (0u8..66 + replica_steps::KINDS, any::<[u8; 4]>(), any::<bool>(), 0u16..400).prop_map(|(kind, pick, flag, elapsed_ms)| Step {
-        kind,
-        pick,
-        flag,
-        elapsed_ms,
-    });
+    let step = (0u8..66 + replica_steps::KINDS, any::<[u8; 4]>(), any::<bool>(), 0u16..400)
+        .prop_map(|(kind, pick, flag, elapsed_ms)| Step { kind, pick, flag, elapsed_ms });
     prop::collection::vec(step, 1..length)
 }
 

@@ -45,7 +45,11 @@ pub fn operation(catalog: &Catalog, kind: u8, pick: [u8; 4], flag: bool) -> Oper
         }
         12 => {
             let placement = catalog.storage_nodes().map(|node| node.id).collect();
-            Operation::SetColocation { table, group: [None, Some("g".to_owned())][usize::from(d > 64)].clone(), placement }
+            Operation::SetColocation {
+                table,
+                group: [None, Some("g".to_owned())][usize::from(d > 64)].clone(),
+                placement,
+            }
         }
         _ => {
             let group = nth(catalog.colocation_groups.keys().copied(), a).unwrap_or(GroupId(0));

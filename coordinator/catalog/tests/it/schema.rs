@@ -207,7 +207,10 @@ fn merged_tables_take_columns_with_an_aggregation_alone() {
     spec.schema.model = TableModel::Aggregate;
     spec.schema.columns[2].aggregation = Some(Aggregation::Replace);
     let id = tested.create(database, spec);
-    assert!(refused(&mut tested, id, add("x", Place::Last)).contains("column `x` has no aggregation: give it one, or mark it KEY"));
+    assert!(
+        refused(&mut tested, id, add("x", Place::Last))
+            .contains("column `x` has no aggregation: give it one, or mark it KEY")
+    );
     let sum = |initial: Option<&str>| {
         let mut column = new("x");
         (column.aggregation, column.initial) = (Some(Aggregation::Sum), initial.map(str::to_owned));

@@ -76,7 +76,10 @@ fn a_table_has_one_change_at_a_time_which_can_be_cancelled() {
     let (mut tested, database, id) = started();
     for alterations in [sorted_by_name(), vec![Alteration::SetComment { comment: "c".to_owned() }]] {
         let Response::Refused(refused) = alter(&mut tested, id, alterations) else { panic!("a second job") };
-        assert!(refused.to_string().starts_with("A schema change operation is in progress on the table `t`"), "{refused}");
+        assert!(
+            refused.to_string().starts_with("A schema change operation is in progress on the table `t`"),
+            "{refused}"
+        );
     }
     step(&mut tested, id, JobStep::Prepare);
     let prepared = table(&tested, id);
@@ -166,7 +169,10 @@ fn loads_wait_while_a_table_is_frozen_and_convert_what_they_wrote_before() {
     let waiting = table(&tested, id);
     assert_eq!(waiting.job.as_ref().unwrap().state(&waiting), "WAITING_TXN");
     let filled = all_filled(&waiting);
-    assert!(matches!(step(&mut tested, id, JobStep::Finish { filled }), Response::Refused(Error::SchemaJobNotReady { .. })));
+    assert!(matches!(
+        step(&mut tested, id, JobStep::Finish { filled }),
+        Response::Refused(Error::SchemaJobNotReady { .. })
+    ));
     tested.run(commit(successor));
     tested.run(Operation::MakeVisible { txn, changed: Vec::new() });
     assert_eq!(tested.run(early), Response::Done);
@@ -233,7 +239,10 @@ fn what_rows_are_arranged_by_changes_as_the_model_allows() {
             match led(column(true, place)) {
                 Ok(schema) => {
                     assert_eq!((&schema.keys, &schema.sort_key), (&ids(&keys), &ids(&keys)));
-                    assert_eq!(schema.columns.iter().map(|c| c.id).collect::<Vec<_>>(), [&ids(&keys)[..], &ids(&[3])].concat());
+                    assert_eq!(
+                        schema.columns.iter().map(|c| c.id).collect::<Vec<_>>(),
+                        [&ids(&keys)[..], &ids(&[3])].concat()
+                    );
                 }
                 Err(told) => assert!(keyed && told.contains("the key of a PRIMARY KEY table stays as it is"), "{told}"),
             }
@@ -288,7 +297,10 @@ struct Load {
 #[derive(Clone, Debug)]
 enum Event {
     Begin,
-    Write { load: usize, tablet: usize },
+    Write {
+        load: usize,
+        tablet: usize,
+    },
     Commit(usize),
     Abort(usize),
     Publish,
@@ -493,7 +505,8 @@ impl World {
             Event::Release => drop(self.tested.run(Operation::ReleaseSwapped { table: id })),
             Event::Add(day) => {
                 let partitions: Vec<PartitionSpec> = vec![days(&format!("d{day}"), *day, day + 1)];
-                let add = Operation::AddPartitions { table: id, partitions, fail_if_exists: false, placement: placement() };
+                let add =
+                    Operation::AddPartitions { table: id, partitions, fail_if_exists: false, placement: placement() };
                 drop(self.tested.run(add));
             }
             Event::Truncate => {

@@ -25,7 +25,9 @@ impl StatementParser<'_> {
             if p.alters_columns() {
                 p.alteration()
             } else {
-                p.expected("ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ADD INDEX, DROP INDEX, ORDER BY or COMMENT")
+                p.expected(
+                    "ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ADD INDEX, DROP INDEX, ORDER BY or COMMENT",
+                )
             }
         })?;
         Ok(Statement::AlterTable { table, alterations })

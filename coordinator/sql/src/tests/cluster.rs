@@ -50,13 +50,18 @@ fn replicas_are_shown_by_their_status() {
     assert!(all.partitions.is_empty() && all.status.is_none());
     let some = shown("admin show replica status from t partition (p1, p2) where status != 'OK'");
     assert_eq!((some.partitions.len(), some.status), (2, Some(("OK".to_owned(), false))));
-    assert_eq!(shown("ADMIN SHOW REPLICA STATUS FROM t WHERE STATUS = \"DEAD\"").status, Some(("DEAD".to_owned(), true)));
+    assert_eq!(
+        shown("ADMIN SHOW REPLICA STATUS FROM t WHERE STATUS = \"DEAD\"").status,
+        Some(("DEAD".to_owned(), true))
+    );
 }
 
 #[test]
 fn groups_are_shown_by_either_statement() {
     assert_eq!(ok("SHOW COLOCATION GROUPS"), Statement::ShowColocationGroups);
-    assert!(matches!(ok("SHOW PROC '/colocation_group'"), Statement::ShowProc { path, .. } if path == "/colocation_group"));
+    assert!(
+        matches!(ok("SHOW PROC '/colocation_group'"), Statement::ShowProc { path, .. } if path == "/colocation_group")
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn errors_point_at_line_and_column() {
         ("ALTER TABLE t ADD COLUMN c", "expected a type, found end of input at line 1, column 27"),
         (
             "ALTER TABLE t DROP COLUMN c, DROP PARTITION p",
-            "expected ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ORDER BY or COMMENT, found DROP at line 1, column 30",
+            "expected ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ADD INDEX, DROP INDEX, ORDER BY or COMMENT, found DROP at line 1, column 30",
         ),
         ("ALTER TABLE t ADD COLUMN c INT TO r", "rollups are not available yet at line 1, column 32"),
         (

@@ -129,7 +129,14 @@ impl World {
 
 fn request(table: &str, if_exists: IfTable, label: &str) -> IngestRequest {
     let (table, label) = (table.to_owned(), Some(label.to_owned()));
-    IngestRequest { database: None, table, if_absent: IfTable::Create, if_exists, label, update: UpdateOptions::default() }
+    IngestRequest {
+        database: None,
+        table,
+        if_absent: IfTable::Create,
+        if_exists,
+        label,
+        update: UpdateOptions::default(),
+    }
 }
 
 fn hidden(name: &str) -> String {

@@ -91,7 +91,8 @@ fn what_a_new_definition_does_not_say_stays() {
 fn keys_and_sort_keys_are_lowered_to_what_writes_rows_anew() {
     let sorted = altered(TABLE, "alter table t order by (n, k)").unwrap();
     assert_eq!((sorted.schema.sort_key.len(), sorted.explicit_sort_key), (2, true));
-    let keyed = altered(TABLE, "alter table t add column a int key default \"1\" first, add column b date key").unwrap();
+    let keyed =
+        altered(TABLE, "alter table t add column a int key default \"1\" first, add column b date key").unwrap();
     let names = |table: &Table| -> Vec<String> { table.schema.columns.iter().map(|c| c.name.clone()).collect() };
     assert_eq!(names(&keyed), ["a", "k", "b", "s", "n"]);
     assert_eq!(keyed.schema.keys, keyed.schema.sort_key);
@@ -121,7 +122,11 @@ fn what_cannot_be_done_is_told_at_its_place() {
         (TABLE, "alter table t add column a int sum", "has the aggregation SUM, which is for AGGREGATE KEY tables"),
         (TABLE, "alter table t add column a int first", "key columns stay in front (`k`)"),
         (TABLE, "alter table t add column a float key", "column `a` is of type float, which key and sort key columns"),
-        (TABLE, "alter table t add column a int key after s", "key columns stay in front: key column `a` cannot stand behind"),
+        (
+            TABLE,
+            "alter table t add column a int key after s",
+            "key columns stay in front: key column `a` cannot stand behind",
+        ),
         (
             TABLE,
             "alter table t add column a int after b",
@@ -145,7 +150,11 @@ fn what_cannot_be_done_is_told_at_its_place() {
         (TABLE, "alter table t drop column b", "column `b` of table `t` does not exist at line 1, column 27"),
         (TABLE, "alter table t rename column s to N", "table `t` has a column `n` already at line 1, column 34"),
         (TABLE, "alter table t modify column s int", "default of column `s`: `x` is no int; declare another DEFAULT"),
-        (TABLE, "alter table t modify column s boolean default null", "column `s` cannot become boolean: there is no conversion"),
+        (
+            TABLE,
+            "alter table t modify column s boolean default null",
+            "column `s` cannot become boolean: there is no conversion",
+        ),
         (TABLE, "alter table t modify column n bigint default null", "NULL, but the column is NOT NULL"),
         (TABLE, "alter table t modify column n int key", "column `n` is no key column and cannot become one"),
         (

@@ -6,9 +6,9 @@ use tarn_catalog::command::BucketNodes;
 use tarn_catalog::{Catalog, ColocationGroup, ReplicaState, Table, Tablet};
 use tarn_proto::{GroupId, NodeId};
 
-use super::repair::{Need, Urgency};
 use super::Plan;
-use super::sites::{Site, Sites};
+use super::repair::{Need, Urgency};
+use super::sites::Sites;
 
 /// How many tablets a bucket of a group has, and their bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +36,7 @@ pub(super) fn place_groups(catalog: &Catalog, sites: &mut Sites, plan: &mut Plan
     for (id, group) in &catalog.colocation_groups {
         let weights = weights(catalog, group);
         for ((bucket, before), weight) in (0..).zip(&group.sequence).zip(weights) {
-            let nodes = placed(group, bucket, weight, sites);
+            let nodes = placed(group, before, weight, sites);
             if nodes != *before {
                 moved.entry(*id).or_default().push(BucketNodes { bucket, before: before.clone(), nodes });
             }
@@ -46,8 +46,8 @@ pub(super) fn place_groups(catalog: &Catalog, sites: &mut Sites, plan: &mut Plan
 }
 
 /// Where a bucket should be.
-fn placed(group: &ColocationGroup, bucket: u32, weight: Weight, sites: &mut Sites) -> Vec<NodeId> {
-    let mut nodes = group.sequence[bucket as usize].clone();
+fn placed(group: &ColocationGroup, before: &[NodeId], weight: Weight, sites: &mut Sites) -> Vec<NodeId> {
+    let mut nodes = before.to_vec();
     let crowded = sites.crowded(&nodes, group.replication);
     for index in 0..nodes.len() {
         let node = nodes[index];
@@ -56,15 +56,13 @@ fn placed(group: &ColocationGroup, bucket: u32, weight: Weight, sites: &mut Site
         }
         let others: Vec<NodeId> = nodes.iter().copied().filter(|other| *other != node).collect();
         // Where there is no other node it stays: better there than nowhere.
-        let free = |site: &Site| site.id != node && !sites.is_dropping_bucket(group.id, bucket, site.id);
-        if let Some(to) = sites.choose(&others, group.replication, free) {
+        if let Some(to) = sites.choose(&others, group.replication, |site| site.id != node) {
             sites.shift(Some(node), to, weight.tablets, weight.bytes);
             nodes[index] = to;
         }
     }
     while nodes.len() < group.replication as usize {
-        let free = |site: &Site| !sites.is_dropping_bucket(group.id, bucket, site.id);
-        let Some(to) = sites.choose(&nodes, group.replication, free) else { break };
+        let Some(to) = sites.choose(&nodes, group.replication, |_| true) else { break };
         sites.shift(None, to, weight.tablets, weight.bytes);
         nodes.push(to);
     }

@@ -19,7 +19,11 @@ pub fn cycle(catalog: &Catalog, health: &Health) -> Vec<NodeId> {
     let taking = in_turn(sites.iter().filter(|site| site.takes));
     if taking.is_empty() {
         let spared = Health {
-            nodes: health.nodes.iter().map(|(id, node)| (*id, super::NodeHealth { disk_full: false, ..*node })).collect(),
+            nodes: health
+                .nodes
+                .iter()
+                .map(|(id, node)| (*id, super::NodeHealth { disk_full: false, ..*node }))
+                .collect(),
             ..Health::default()
         };
         let sites = Sites::new(catalog, &spared, &Limits::default());

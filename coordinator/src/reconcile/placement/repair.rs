@@ -6,7 +6,7 @@ use tarn_catalog::command::AddReplica;
 use tarn_catalog::{Catalog, Replica, ReplicaState, Table, Tablet};
 use tarn_proto::{NodeId, TabletId};
 
-use super::sites::{Sites, placed_tables, replaced};
+use super::sites::{Site, Sites, placed_tables, replaced};
 use super::{Health, Life, Limits, Plan, colocation};
 
 /// Why a tablet needs a replica, the most urgent first.
@@ -62,11 +62,13 @@ pub(super) fn repair(catalog: &Catalog, health: &Health, limits: &Limits, sites:
         let added = added.entry(need.tablet.id).or_default();
         let others: Vec<NodeId> =
             need.tablet.nodes().filter(|node| Some(*node) != need.replaces).chain(added.iter().copied()).collect();
-        let usable = |node| sites.has_room(node) && !sites.is_dropping(need.tablet.id, node);
         let replication = need.table.replication;
         let to = match need.to {
-            Some(node) => Some(node).filter(|node| usable(*node) && sites.fits(*node, &others, replication)),
-            None => sites.choose(&others, replication, |site| Some(site.id) != need.replaces && usable(site.id)),
+            Some(node) => Some(node).filter(|node| sites.has_room(*node) && sites.fits(*node, &others, replication)),
+            None => {
+                let allowed = |site: &Site| Some(site.id) != need.replaces && sites.has_room(site.id);
+                sites.choose(&others, replication, allowed)
+            }
         };
         let Some(node) = to else { continue };
         sites.begin(need.replaces, node);
@@ -129,12 +131,7 @@ fn tablet_needs<'a>(
 }
 
 /// The member that a tablet with too many can best do without.
-fn superfluous(
-    table: &Table,
-    tablet: &Tablet,
-    damaged: &impl Fn(NodeId) -> bool,
-    sites: &Sites,
-) -> Option<NodeId> {
+fn superfluous(table: &Table, tablet: &Tablet, damaged: &impl Fn(NodeId) -> bool, sites: &Sites) -> Option<NodeId> {
     let members: Vec<NodeId> = tablet.members().map(|member| member.node).collect();
     // One by one, as the catalog does: whoever is at the location of another is judged anew when that one is gone.
     let crowded = sites.crowded(&members, table.replication);
@@ -142,7 +139,8 @@ fn superfluous(
         let node = member.node;
         let current = member.state == ReplicaState::Current;
         let load = sites.get(node).map_or(u64::MAX, |site| site.tablets);
-        let wanted = (!sites.is_lost(node), !sites.is_to_be_left(node), !damaged(node), current, !crowded.contains(&node));
+        let wanted =
+            (!sites.is_lost(node), !sites.is_to_be_left(node), !damaged(node), current, !crowded.contains(&node));
         (wanted, u64::MAX - load, node)
     });
     rated.min().map(|(.., node)| node)

@@ -1,9 +1,9 @@
 //! Storage nodes with what lies on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tarn_catalog::{Catalog, Relation, ReplicaState, Table, Tablet};
-use tarn_proto::{GroupId, NodeId, TabletId};
+use tarn_proto::NodeId;
 
 use super::{Health, Life, Limits, NodeHealth};
 
@@ -33,10 +33,6 @@ pub(super) struct Sites {
     sites: BTreeMap<NodeId, Site>,
     /// Distinct locations of nodes that are registered and not drained.
     locations: usize,
-    /// Replicas whose files are still to be dropped: no replica of the tablet is put there.
-    dropped: BTreeSet<(TabletId, NodeId)>,
-    /// The same for the buckets of groups.
-    dropped_buckets: BTreeSet<(GroupId, u32, NodeId)>,
     joining_per_node: usize,
 }
 
@@ -54,14 +50,6 @@ pub(super) fn replaced(tablet: &Tablet) -> impl Iterator<Item = NodeId> + '_ {
         ReplicaState::Joining { replaces } => replaces,
         ReplicaState::Current | ReplicaState::Behind => None,
     })
-}
-
-fn dropped_buckets(catalog: &Catalog) -> BTreeSet<(GroupId, u32, NodeId)> {
-    let of_group = |(tablet, node): &(TabletId, NodeId)| {
-        let owner = catalog.tablets.get(tablet)?;
-        Some((catalog.table_by_id(owner.table)?.colocation?, owner.bucket, *node))
-    };
-    catalog.dropped_replicas.iter().filter_map(of_group).collect()
 }
 
 impl Sites {
@@ -96,13 +84,7 @@ impl Sites {
                 }
             }
         }
-        let mut all = Self {
-            sites,
-            locations: catalog.storage_locations(),
-            dropped: catalog.dropped_replicas.iter().copied().collect(),
-            dropped_buckets: dropped_buckets(catalog),
-            joining_per_node: limits.joining_per_node,
-        };
+        let mut all = Self { sites, locations: catalog.storage_locations(), joining_per_node: limits.joining_per_node };
         for table in placed_tables(catalog) {
             let group = table.colocation.and_then(|group| catalog.colocation_groups.get(&group));
             for (_, bucket, tablet) in table.tablets() {
@@ -172,16 +154,6 @@ impl Sites {
         let takes = self.get(node).is_some_and(|site| site.takes);
         let apart = !others.iter().any(|other| self.share_location(*other, node));
         takes && !others.contains(&node) && (apart || !self.are_locations_enough(replication))
-    }
-
-    /// Whether files of an earlier replica of the tablet are still on the node.
-    pub(super) fn is_dropping(&self, tablet: TabletId, node: NodeId) -> bool {
-        self.dropped.contains(&(tablet, node))
-    }
-
-    /// Whether files of a tablet of the bucket are still on the node, which it has left.
-    pub(super) fn is_dropping_bucket(&self, group: GroupId, bucket: u32, node: NodeId) -> bool {
-        self.dropped_buckets.contains(&(group, bucket, node))
     }
 
     /// Whether the node may be filled with one more replica now.

@@ -179,9 +179,8 @@ impl World {
                 if !tablet.readable().any(|replica| self.is_alive(replica.node)) {
                     continue;
                 }
-                let able = |r: &&Replica| {
-                    r.state != ReplicaState::Current && self.is_alive(r.node) && !lazy.contains(&r.node)
-                };
+                let able =
+                    |r: &&Replica| r.state != ReplicaState::Current && self.is_alive(r.node) && !lazy.contains(&r.node);
                 let version = partition.visible_version;
                 let nodes = tablet.replicas.iter().filter(able).map(|replica| replica.node);
                 filled.extend(nodes.map(|node| CaughtUp { tablet: tablet.id, node, version }));

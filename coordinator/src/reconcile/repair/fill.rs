@@ -86,13 +86,7 @@ impl Filling {
 
     /// Those that may take their place now. One that replaces a living member waits for loads that began before it was
     /// known where few others hold their rows: they were not told to write to it.
-    pub fn ready(
-        &self,
-        catalog: &Catalog,
-        health: &Health,
-        caught_up: Vec<CaughtUp>,
-        now: Instant,
-    ) -> Vec<CaughtUp> {
+    pub fn ready(&self, catalog: &Catalog, health: &Health, caught_up: Vec<CaughtUp>, now: Instant) -> Vec<CaughtUp> {
         let may = |replica: &CaughtUp| {
             let Some((owner, tablet)) = catalog.tablet(replica.tablet) else { return false };
             let Some(Replica { state: ReplicaState::Joining { replaces: Some(old) }, .. }) =

@@ -26,8 +26,7 @@ fn altered() -> (Catalog, Arc<Table>) {
         apply(&mut catalog, Operation::RegisterNode { role, address, node_id: Some(NodeId(2000 + number)) });
     }
     let name = "d".to_owned();
-    let Response::Database(database) =
-        apply(&mut catalog, Operation::CreateDatabase { name, if_not_exists: false })
+    let Response::Database(database) = apply(&mut catalog, Operation::CreateDatabase { name, if_not_exists: false })
     else {
         panic!("no database");
     };

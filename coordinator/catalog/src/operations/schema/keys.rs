@@ -47,9 +47,10 @@ impl Table {
         let replaced = |column: &&Column| column.aggregation.is_some_and(Aggregation::is_last);
         let why = match self.schema.model {
             TableModel::PrimaryKey => Some("the key of a PRIMARY KEY table stays as it is".to_owned()),
-            TableModel::Unique => {
-                Some("which of the rows of a UNIQUE KEY table that are left with one key is the last is not known".to_owned())
-            }
+            TableModel::Unique => Some(
+                "which of the rows of a UNIQUE KEY table that are left with one key is the last is not known"
+                    .to_owned(),
+            ),
             TableModel::Aggregate => self.schema.columns.iter().find(replaced).map(|column| {
                 format!("column `{}` is replaced, and which of its values would be the last is not known", column.name)
             }),

@@ -68,7 +68,9 @@ impl Table {
             )));
         }
         if !segment::converts(from, to) {
-            return Err(Error::Alter(format!("column `{name}` cannot become {to}: there is no conversion of {from} to it; {REWRITE}")));
+            return Err(Error::Alter(format!(
+                "column `{name}` cannot become {to}: there is no conversion of {from} to it; {REWRITE}"
+            )));
         }
         // How many rows of a key there are depends on what has been merged before.
         let merges = match column.aggregation {
@@ -84,7 +86,8 @@ impl Table {
             )));
         }
         if let Some(index) = self.schema.indexes.iter().find(|index| index.column == wanted.id) {
-            let index = if index.name.is_empty() { "a bloom filter".to_owned() } else { format!("index `{}`", index.name) };
+            let index =
+                if index.name.is_empty() { "a bloom filter".to_owned() } else { format!("index `{}`", index.name) };
             return Err(Error::Alter(format!("column `{name}` cannot become {to}: it has {index}, drop that first")));
         }
         Ok(())

@@ -112,7 +112,8 @@ impl World {
                 self.run(Operation::SetColocation { table, group, placement: nodes });
             }
             Event::Rounds { count, lazy } => {
-                let lazy = nodes.iter().enumerate().filter(|(n, _)| lazy >> (n % 8) & 1 == 1).map(|(_, n)| *n).collect();
+                let lazy =
+                    nodes.iter().enumerate().filter(|(n, _)| lazy >> (n % 8) & 1 == 1).map(|(_, n)| *n).collect();
                 for _ in 0..count {
                     self.round();
                     self.fill(&lazy);
@@ -128,7 +129,8 @@ impl World {
             self.health.nodes.insert(node, NodeHealth { life: Life::Alive, ..NodeHealth::default() });
         }
         self.health.damaged.clear();
-        let draining = self.catalog.storage_nodes().filter(|node| node.draining).map(|node| node.id).collect::<Vec<_>>();
+        let draining =
+            self.catalog.storage_nodes().filter(|node| node.draining).map(|node| node.id).collect::<Vec<_>>();
         if self.nodes().len() - draining.len() < 3 {
             draining.into_iter().for_each(|node| self.drain(node, false));
         }

@@ -349,7 +349,7 @@ impl StatementParser<'_> {
                 let name: Ident = self.ident("a database's name")?;
                 Ok(Statement::DropDatabase { if_exists, name, force: self.eat("FORCE") })
             }
-            None => self.expected("DATABASE, INDEX, TABLE or VIEW"),
+            None => self.expected("DATABASE, INDEX, STORAGE VOLUME, TABLE or VIEW"),
         }
     }
 

@@ -13,16 +13,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tarn_proto::storage::{Conversion, ConvertTablet, Converted, Progress, Wanted};
-use tarn_proto::{ErrorKind, TableSchema, machine, task};
+use tarn_proto::{ErrorKind, TableSchema, Version, machine, task};
 use tarn_tablet::{Engine, Error, Stop};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::store::store_error;
 
-/// Tablets that are converted at the same time: each takes the memory of a few segments.
+/// Tablets that are filled at the same time: each takes the memory of a few segments.
 const THREADS: usize = 2;
+/// Tablets that follow what is loaded at the same time: it is the disk that they wait for, and loads wait for them.
+const FOLLOWERS: usize = 16;
+/// A tablet that is filled has this version at least.
+const FILLED: Version = Version(2);
 /// How much later their threads get the processor than those that serve loads and queries.
 const NICE: i32 = 10;
 /// Longest wait of a call for what it has started: far less than callers wait for an answer.
@@ -32,6 +36,7 @@ const WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Conversions {
     engine: Arc<Engine>,
     threads: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
     jobs: Mutex<HashMap<ConvertTablet, Job>>,
     /// Told when one ends.
     ended: Notify,
@@ -47,14 +52,15 @@ enum Job {
 impl Conversions {
     /// The conversions of an engine's tablets, until it is cancelled.
     pub(crate) fn new(engine: Arc<Engine>, cancel: CancellationToken) -> Arc<Self> {
-        let (threads, stop) = (Arc::new(Semaphore::new(THREADS)), Stop::default());
+        let (threads, followers) = (Arc::new(Semaphore::new(THREADS)), Arc::new(Semaphore::new(FOLLOWERS)));
+        let stop = Stop::default();
         let stopped = stop.clone();
         // Ends with the node.
         drop(task::spawn("conversions-stop", async move {
             cancel.cancelled().await;
             stopped.stop();
         }));
-        Arc::new(Self { engine, threads, jobs: Mutex::default(), ended: Notify::new(), stop })
+        Arc::new(Self { engine, threads, followers, jobs: Mutex::default(), ended: Notify::new(), stop })
     }
 
     /// Starts what is asked for and does not run, and tells how far each has come: at once if all have ended, else after a
@@ -127,16 +133,18 @@ impl Conversions {
     }
 
     async fn run(self: &Arc<Self>, tablet: ConvertTablet, schemas: Arc<(TableSchema, TableSchema)>) -> Progress {
-        // A load's client waits: its rows are few, and bounded by the loads that run.
+        let fills = matches!(tablet.wanted, Wanted::Version(_)) && self.engine.converted(tablet.target, FILLED).is_none();
         let _slot = match tablet.wanted {
-            Wanted::Version(_) => self.threads.clone().acquire_owned().await.ok(),
+            Wanted::Version(_) if fills => self.threads.clone().acquire_owned().await.ok(),
+            Wanted::Version(_) => self.followers.clone().acquire_owned().await.ok(),
+            // A load's client waits: its rows are few, and bounded by the loads that run.
             Wanted::Load(_) => None,
         };
         let (sender, result) = oneshot::channel();
         let conversions = self.clone();
         let thread = std::thread::Builder::new().name("tarn-conversion".to_owned());
         let started = thread.spawn(move || {
-            if matches!(tablet.wanted, Wanted::Version(_))
+            if fills
                 && let Err(error) = machine::lower_priority(NICE)
             {
                 warn!(%error, "a conversion has the priority of loads and queries");
@@ -150,7 +158,7 @@ impl Conversions {
         }
         match result.await {
             Ok(Ok(Ok((rows, bytes)))) => {
-                info!(base = %tablet.base, target = %tablet.target, wanted = ?tablet.wanted, rows, "a tablet was converted");
+                debug!(base = %tablet.base, target = %tablet.target, wanted = ?tablet.wanted, rows, "a tablet was converted");
                 Progress::Done { rows, bytes }
             }
             Ok(Ok(Err(error))) => {

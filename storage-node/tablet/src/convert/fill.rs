@@ -63,18 +63,21 @@ impl Engine {
         let _commit = target.commit.lock();
         target.check_writable().map_err(unnamed)?;
         let before = target.state.read().clone();
-        let mut changes = Changes::default();
-        let ended: Vec<(RowsetId, RowsetRecord)> = before
-            .live()
-            .into_iter()
-            .filter_map(|(id, _, record)| {
-                let lifetime = Lifetime { until: Some(version), ..record.published()? };
-                Some((id, RowsetRecord { state: RowsetState::Published(lifetime), ..record.as_ref().clone() }))
-            })
-            .collect();
-        for (id, record) in &ended {
-            changes.put_rowset(target.id, *id, record);
+        if before.version >= version {
+            // A clone of another replica was faster.
+            self.remove_files(target.id, rowset, count);
+            return Ok(());
         }
+        // Nobody reads a target before it is full.
+        let gone: Vec<(RowsetId, u32)> = before
+            .rowsets
+            .iter()
+            .filter(|(_, record)| !record.is_pending())
+            .map(|(id, record)| (*id, record.segments.len() as u32))
+            .collect();
+        let mut changes = Changes::default();
+        changes.delete_vectors(target.id);
+        gone.iter().for_each(|(id, _)| changes.delete_rowset(target.id, *id));
         let filled = RowsetRecord {
             // None of its own: it holds rows of many.
             txn: TxnId(0),
@@ -95,13 +98,13 @@ impl Engine {
         state.oldest = version;
         // Whoever has decided on a compaction of what was there before must not go on.
         state.clones += 1;
-        let gone: Vec<RowsetId> = ended.iter().map(|(id, _)| *id).collect();
-        state.rowsets.extend(ended.into_iter().map(|(id, record)| (id, Arc::new(record))));
+        state.delete_vectors.clear();
+        state.rowsets.retain(|_, record| record.is_pending());
         if count > 0 {
             state.rowsets.insert(rowset, Arc::new(filled));
         }
         drop(state);
-        target.superseded.lock().add(gone);
+        gone.into_iter().for_each(|(id, segments)| self.remove_files(target.id, id, segments));
         self.primary.forget(target.id);
         self.note_changed(target.id);
         Ok(())

@@ -14,18 +14,18 @@ use tarn_tablet::{Engine, Error, Options, Result, Stop};
 use crate::fixture::{TABLET, close, manifest, publish};
 use crate::primary::live_rows;
 
-type Row = (Option<i64>, Option<i64>);
+pub type Row = (Option<i64>, Option<i64>);
 
 /// Rows go whose column at `column` compares so with `values`.
 #[derive(Clone, Debug)]
-struct Test {
+pub struct Test {
     column: usize,
     comparison: Comparison,
     values: Vec<i64>,
 }
 
 impl Test {
-    fn holds(&self, row: &Row) -> bool {
+    pub fn holds(&self, row: &Row) -> bool {
         let value = if self.column == 0 { row.0 } else { row.1 };
         let first = self.values.first().copied();
         match (self.comparison, value) {
@@ -56,10 +56,15 @@ enum Step {
     Collect,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    use Comparison as C;
+/// Batches of rows.
+pub fn rows() -> impl Strategy<Value = Vec<Vec<Row>>> {
     let value = || prop::option::weighted(0.8, 0i64..8);
-    let rows = || prop::collection::vec(prop::collection::vec((value(), value()), 1..9), 1..3);
+    prop::collection::vec(prop::collection::vec((value(), value()), 1..9), 1..3)
+}
+
+/// What must hold of the rows that go.
+pub fn tests() -> impl Strategy<Value = Vec<Test>> {
+    use Comparison as C;
     let all = vec![
         C::Equal,
         C::NotEqual,
@@ -82,7 +87,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Test { column, comparison, values }
         },
     );
-    let tests = move || prop::collection::vec(test.clone(), 1..3);
+    prop::collection::vec(test, 1..3)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => rows().prop_map(Step::Load),
         4 => tests().prop_map(Step::Delete),
@@ -95,7 +103,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The table `t (k bigint, v bigint)`, sorted by `k`.
-fn table() -> TableSchema {
+pub fn table() -> TableSchema {
     let column = |id, name: &str| Column {
         id: ColumnId(id),
         name: name.into(),
@@ -114,7 +122,7 @@ fn table() -> TableSchema {
     }
 }
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub fn batch(rows: &[Row]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0))),
         Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.1))),
@@ -122,7 +130,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(table().to_arrow(), columns).unwrap()
 }
 
-fn predicate(tests: &[Test]) -> DeletePredicate {
+pub fn predicate(tests: &[Test]) -> DeletePredicate {
     let condition = |test: &Test| Condition {
         column: ColumnId(1 + test.column as u32),
         data_type: DataType::BigInt,
@@ -235,7 +243,7 @@ fn open(data: &std::path::Path) -> Arc<Engine> {
     Engine::open(Options { segment_bytes: 1, ..Options::new(data) }).unwrap()
 }
 
-async fn read(engine: &Engine, version: u64) -> Result<Vec<Row>> {
+pub async fn read(engine: &Engine, version: u64) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for batch in live_rows(engine, &table(), version).await? {
         let columns = [0, 1].map(|i| batch.column(i).as_primitive::<Int64Type>());

@@ -3,7 +3,7 @@
 mod bench;
 mod kill;
 mod model;
-mod updates;
+pub mod updates;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Replicas of a tablet in one process: whatever they missed, and whenever they were stopped, they end with the same rows.
 
+mod changes;
 mod clone;
 mod damage;
 mod kill;

@@ -15,7 +15,7 @@ use crate::fixture::{close, folder};
 use crate::kill::{DATA, run_and_kill};
 
 /// The values of a row beside its key.
-type Values = [Option<i64>; 3];
+pub type Values = [Option<i64>; 3];
 /// What new rows get in columns that a load does not have.
 const DEFAULTS: Values = [Some(-1), None, Some(-3)];
 /// The column of the first value.
@@ -23,7 +23,7 @@ const FIRST: u32 = 3;
 
 /// A load. Each of its rows has all values; those at `given` count.
 #[derive(Clone, Debug)]
-struct Update {
+pub struct Update {
     batches: Vec<Vec<(i64, Option<Values>)>>,
     given: Vec<usize>,
     condition: Option<usize>,
@@ -72,7 +72,7 @@ impl Update {
     }
 
     /// What the table holds afterwards.
-    fn apply(&self, rows: &mut BTreeMap<i64, Values>) {
+    pub fn apply(&self, rows: &mut BTreeMap<i64, Values>) {
         let mut winners: BTreeMap<i64, Option<Values>> = BTreeMap::new();
         for (key, values) in self.batches.iter().flatten() {
             let before = winners.get(key).copied().flatten();
@@ -121,7 +121,7 @@ enum Step {
     Repeat,
 }
 
-fn update() -> impl Strategy<Value = Update> {
+pub fn update() -> impl Strategy<Value = Update> {
     let value = || prop::option::weighted(0.8, 0i64..6);
     let values = (value(), value(), value()).prop_map(|(a, b, c)| [a, b, c]);
     let row = (0i64..10, prop::option::weighted(0.85, values));
@@ -154,7 +154,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// `t (g varchar, k bigint, a bigint, b bigint, c bigint)` with PRIMARY KEY (g, k), sorted by it or by a value.
-fn wide(sorted_by: Option<usize>) -> TableSchema {
+pub fn wide(sorted_by: Option<usize>) -> TableSchema {
     let mut schema = table(false);
     schema.columns.truncate(2);
     for (id, name) in (FIRST..).zip(["a", "b", "c"]) {
@@ -262,7 +262,7 @@ impl World {
     }
 }
 
-async fn seal(engine: &Arc<Engine>, schema: &TableSchema, txn: u64, update: &Update) -> Result<()> {
+pub async fn seal(engine: &Arc<Engine>, schema: &TableSchema, txn: u64, update: &Update) -> Result<()> {
     let mut writer = engine.begin(TxnId(txn), "a", &update.spec(schema)).await?;
     for rows in &update.batches {
         writer.write(TABLET, update.batch(schema, rows)).await?;
@@ -271,7 +271,7 @@ async fn seal(engine: &Arc<Engine>, schema: &TableSchema, txn: u64, update: &Upd
 }
 
 /// The rows of a version; a key that stands twice is an error.
-async fn read(engine: &Engine, schema: &TableSchema, version: u64) -> Result<BTreeMap<i64, Values>> {
+pub async fn read(engine: &Engine, schema: &TableSchema, version: u64) -> Result<BTreeMap<i64, Values>> {
     let mut rows = BTreeMap::new();
     for batch in live_rows(engine, schema, version).await? {
         let keys = batch.column(1).as_primitive::<Int64Type>();

@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 
 venv="${TARN_VENV:-$HOME/.cache/tarn/venv}"
 requirements=tests/python/requirements.txt
+# Of the public reader of segment files, which needs other versions of its packages than the tests do.
+vortex_requirements=tests/python/requirements-vortex.txt
 
 # --- Debian packages -------------------------------------------------------------------------------------------------
 as_root() {
@@ -44,4 +46,10 @@ if ! cmp -s "$requirements" "$venv/requirements.installed"; then
     echo "setup: installing Python packages"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
     cp "$requirements" "$venv/requirements.installed"
+fi
+if ! cmp -s "$vortex_requirements" "$venv-vortex/requirements.installed"; then
+    echo "setup: installing the public reader of segment files"
+    [ -x "$venv-vortex/bin/python" ] || python3 -m venv "$venv-vortex"
+    "$venv-vortex/bin/python" -m pip install --quiet --disable-pip-version-check -r "$vortex_requirements"
+    cp "$vortex_requirements" "$venv-vortex/requirements.installed"
 fi

@@ -51,6 +51,8 @@ pub struct SegmentLayout {
     pub deleted_rows: u64,
     /// The version from which on they are.
     pub deleted_since: Option<u64>,
+    /// Their numbers: first and last of those that follow each other.
+    pub deleted_ranges: Vec<(u32, u32)>,
     /// What is wrong with its files.
     pub problems: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use roaring::RoaringBitmap;
 use serde::Serialize;
 use tarn_proto::{RowsetId, TabletId, Version};
 
@@ -99,6 +100,7 @@ impl Known {
         if let Some(vector) = self.vectors.get(&(RowsetId(rowset), segment)) {
             layout.deleted_rows = vector.rows;
             layout.deleted_since = Some(vector.since.get());
+            layout.deleted_ranges = ranges(&vector.bitmap());
         }
         let record = self.rowsets.get(&RowsetId(rowset)).and_then(|record| record.segments.get(segment as usize));
         match record {
@@ -121,6 +123,18 @@ impl Known {
             rowsets: self.rowsets.iter().map(|(id, record)| rowset(*id, record)).collect(),
         }
     }
+}
+
+/// First and last of the rows that follow each other.
+fn ranges(rows: &RoaringBitmap) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == row => *last = row,
+            _ => ranges.push((row, row)),
+        }
+    }
+    ranges
 }
 
 fn rowset(id: RowsetId, record: &RowsetRecord) -> RowsetLayout {

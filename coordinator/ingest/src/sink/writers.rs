@@ -82,14 +82,14 @@ impl NodeWriter {
         // If this is not taken the task has ended, and tells why.
         let _ = self.queue.send(ToNode::End(copies)).await;
         match (&mut self.task.0).await {
-            Ok(written) => written.map_err(|source| Error::Store { table: self.table, source }),
+            Ok(written) => written.map_err(|source| Error::Store { table: self.table, source: repeatable(source) }),
             Err(_) => Err(Error::UnexpectedAnswer("write")),
         }
     }
 
     /// Why a writer that takes no more has stopped.
     pub async fn failure(mut self) -> Option<StoreError> {
-        (&mut self.task.0).await.ok()?.err()
+        (&mut self.task.0).await.ok()?.err().map(repeatable)
     }
 }
 
@@ -106,6 +106,15 @@ async fn drain(
     }
     // Given up: a dropped writer takes back what it has written.
     Ok(Vec::new())
+}
+
+/// A node that lacks a tablet has lost it, or is another one at the same address by now, which the catalog will tell: the
+/// load can be repeated. So can one whose partition was dropped: it finds another, or is told.
+fn repeatable(error: StoreError) -> StoreError {
+    match error.kind {
+        ErrorKind::NotFound => StoreError { kind: ErrorKind::Unavailable, ..error },
+        _ => error,
+    }
 }
 
 /// Opens the write side of a transaction on a node that answers.

@@ -51,6 +51,8 @@ pub struct FakeStore {
     /// Segments that compaction removed.
     pub gone: Mutex<HashSet<SegmentKey>>,
     pub bytes_read: AtomicU64,
+    /// Footers, pages and zone maps.
+    pub ranges_read: AtomicU64,
     pub manifest_calls: AtomicU64,
     /// Reads until it does not answer any more; 0: as many as there are.
     pub reads_left: AtomicU64,
@@ -161,6 +163,7 @@ impl TabletStore for FakeStore {
             .iter()
             .map(|range| {
                 self.bytes_read.fetch_add(range.end - range.start, Ordering::Relaxed);
+                self.ranges_read.fetch_add(1, Ordering::Relaxed);
                 segment.slice(range.start as usize..range.end as usize)
             })
             .collect())

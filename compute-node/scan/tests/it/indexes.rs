@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use datafusion::datasource::MemTable;
 use datafusion::physical_plan::metrics::MetricValue;
@@ -162,6 +163,79 @@ fn bloom_filters_leave_out_what_is_nowhere() {
 }
 
 #[test]
+fn conditions_on_the_sort_key_and_on_what_goes_with_it_read_few_pages() {
+    const ROWS: i64 = 500_000;
+    let column = |id: u32, name: &str| Column {
+        id: ColumnId(id),
+        name: name.to_owned(),
+        data_type: DataType::BigInt,
+        nullable: false,
+        aggregation: None,
+        initial: None,
+    };
+    let schema = TableSchema {
+        model: TableModel::Duplicate,
+        keys: Vec::new(),
+        version: SchemaVersion(1),
+        columns: vec![column(1, "k"), column(2, "v"), column(3, "w")],
+        sort_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
+    };
+    // Keys and what goes with them have no rule that would make their pages small.
+    let mix = |i: i64| (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+    let numbers = |number: fn(i64, u64) -> i64| {
+        Arc::new((0..ROWS).map(|i| number(i, mix(i))).collect::<Int64Array>()) as ArrayRef
+    };
+    let columns = vec![
+        numbers(|i, noise| i * 1000 + (noise % 1000) as i64),
+        numbers(|i, noise| i * 7000 - (noise % 7000) as i64),
+        numbers(|_, noise| noise as i64),
+    ];
+    let key = columns[0].as_primitive::<Int64Type>().value(321_000);
+    let rows = RecordBatch::try_new(schema.to_arrow(), columns).unwrap();
+    let ranges_of = |filter: &str| {
+        runtime().block_on(async {
+            let store = Arc::new(FakeStore::default());
+            store.write(&schema, 1, 1, 0, &rows, &[]).await;
+            let cache = CacheConfig { memory_bytes: 16 << 20, ..CacheConfig::default() };
+            let context = ScanContext::new(StorePool::with_local(NODE, store.clone()), cache).await.unwrap();
+            let spec = spec_of(schema.clone(), ROWS as u64);
+            let session = SessionContext::new();
+            session.register_table("things", Arc::new(Table { context, spec })).unwrap();
+            let memory = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]]).unwrap();
+            session.register_table("expected", Arc::new(memory)).unwrap();
+            assert_same(&session, &format!("select k, w from {{t}} where {filter}")).await;
+            store.ranges_read.load(Ordering::Relaxed)
+        })
+    };
+    let all = ranges_of("k + w <> 0");
+    let (lookup, short) = (ranges_of(&format!("k = {key}")), ranges_of(&format!("k between {key} and {}", key + 9000)));
+    // The footer; of each column its zones and one page, or two where they meet.
+    assert!(lookup <= 1 + 2 * 3 && short <= 1 + 2 * 3, "{lookup} and {short} of {all}");
+    // Zone maps of a column that is not sorted by, but goes with what is.
+    let zones = ranges_of("v between 2100000000 and 2100700000");
+    assert!(zones <= 1 + 3 * 3, "{zones} of {all}");
+    assert!(all > 3 * zones, "{all}");
+}
+
+/// One tablet of a table, whose bitmap indexes are always used.
+fn spec_of(schema: TableSchema, rows: u64) -> TabletScan {
+    let read = TabletRead { tablet: TabletId(1), version: VERSION, replicas: replicas(), rows, bytes: 1 << 14 };
+    TabletScan {
+        table: "db.t".to_owned(),
+        projection: (0..schema.columns.len()).collect(),
+        schema,
+        volume: None,
+        partitions: vec![vec![read]],
+        filters: Vec::new(),
+        limit: None,
+        exact_rows: false,
+        pruned: Pruned::default(),
+        bitmap_max_filter_ratio: 1000,
+    }
+}
+
+#[test]
 fn lost_and_damaged_indexes_change_no_answer() {
     let filters = ["n = 37", "kind in ('apple', 'Apple') and n < -900", "at is null and flag", "id = 70123"];
     type Files = BTreeMap<(u64, u64, u32, storage::IndexKey), Bytes>;
@@ -218,20 +292,7 @@ fn an_index_of_a_column_that_has_another_type_since_is_not_misread() {
             let schema = schema(2, data_type);
             let wider = arrow::compute::cast(rows.column(0), schema.to_arrow().field(0).data_type()).unwrap();
             let expected = RecordBatch::try_new(schema.to_arrow(), vec![wider]).unwrap();
-            let read =
-                TabletRead { tablet: TabletId(1), version: VERSION, replicas: replicas(), rows: 3000, bytes: 1 << 14 };
-            let spec = TabletScan {
-                table: "db.t".to_owned(),
-                schema,
-                volume: None,
-                partitions: vec![vec![read]],
-                projection: vec![0],
-                filters: Vec::new(),
-                limit: None,
-                exact_rows: false,
-                pruned: Pruned::default(),
-                bitmap_max_filter_ratio: 1000,
-            };
+            let spec = spec_of(schema, 3000);
             let session = SessionContext::new();
             session.register_table("things", Arc::new(Table { context: context.clone(), spec })).unwrap();
             let memory = MemTable::try_new(expected.schema(), vec![vec![expected]]).unwrap();

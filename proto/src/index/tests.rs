@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::IndexKind;
 
+/// A directory, the rows of each value, and those without one.
+type Read = (bitmap::Directory, BTreeMap<Vec<u8>, Vec<u32>>, Vec<u32>);
+
 /// What a bitmap index says of every value, read in its parts.
-fn read_bitmap(file: &[u8]) -> Result<(bitmap::Directory, BTreeMap<Vec<u8>, Vec<u32>>, Vec<u32>), Error> {
+fn read_bitmap(file: &[u8]) -> Result<Read, Error> {
     let bytes = file.len() as u64;
     let mut tail = FIRST_READ_BYTES.min(bytes);
     let directory = loop {

@@ -20,7 +20,6 @@ impl Engine {
             let mut found = Vec::new();
             store.lookup(tablet.id, keys, &mut found)?;
             self.translate(tablet, &mut found)?;
-            self.translate(tablet, &mut found)?;
             for location in &mut found {
                 if let Some(place) = *location
                     && !live.has(store, place)?

@@ -98,7 +98,11 @@ impl Engine {
             stop.check(&pair.target)?;
             pair.pin();
             match self.next(&pair, now().next(), version)? {
-                Next::Load(rowset, record) => self.follow(&pair, now().next(), rowset, &record)?,
+                Next::Load(rowset, record) => match self.follow(&pair, now().next(), rowset, &record) {
+                    // It may have been deleted by then.
+                    Err(Error::Misfit { .. }) => self.fill(&pair, version, stop)?,
+                    followed => followed?,
+                },
                 Next::Nothing => self.publish_nothing(&pair.target, now().next())?,
                 Next::Fill => self.fill(&pair, version, stop)?,
             }
@@ -131,8 +135,9 @@ impl Engine {
         }
         let live: u64 = state.rowsets.values().filter(|record| record.is_live()).map(|record| record.bytes()).sum();
         let behind = version.get() - next.get() + 1;
-        // Up to here the base may have come by a clone, or have forgotten what it published.
-        if next <= state.oldest || live < behind.saturating_mul(BYTES_OF_A_VERSION) {
+        // Up to its oldest version the base may have come by a clone, or have forgotten what it published.
+        let is_new = next == Version::FIRST.next();
+        if is_new || next <= state.oldest || live < behind.saturating_mul(BYTES_OF_A_VERSION) {
             return Ok(Next::Fill);
         }
         let published = |record: &RowsetRecord| record.published().is_some_and(|l| (l.version, l.since) == (next, next));

@@ -59,6 +59,8 @@ impl Engine {
             self.remove_files(target.id, rowset, count);
             error
         };
+        // What has no rows has made no directory.
+        self.dir.create_tablet(target.id)?;
         let segments = self.name_output(target.id, segments).map_err(unnamed)?;
         let _commit = target.commit.lock();
         target.check_writable().map_err(unnamed)?;

@@ -163,6 +163,8 @@ impl Engine {
             self.remove_files(target.id, rowset, count);
             error
         };
+        // What has no rows has made no directory.
+        self.dir.create_tablet(target.id)?;
         let segments = self.name_output(target.id, segments).map_err(unnamed)?;
         let schema_version = target.shape().schema.version;
         let record = RowsetRecord { txn, state: RowsetState::Pending, schema_version, segments, change: None };

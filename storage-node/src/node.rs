@@ -82,7 +82,14 @@ impl StorageNode {
         let replication = Replication::new(&engine, &config, kept.node, &address, cancel.clone());
         let conversions = Conversions::new(engine.clone(), cancel.clone());
         let store = Arc::new(LocalStore::new(engine.clone(), replication.clone(), conversions));
-        let server = serve(listener, &store, &replication, cancel.clone()).await;
+        // A node that does not know who it is does not answer for who had its address before.
+        let mut unserved = Some(listener);
+        let mut server = None;
+        if kept.node.is_some()
+            && let Some(listener) = unserved.take()
+        {
+            server = Some(serve(listener, &store, &replication, cancel.clone()).await);
+        }
         let threads = config.compaction_threads();
         let compaction = Compaction::start(engine.clone(), threads, config.superseded_retention(), cancel.clone());
         let indexing = indexing::start(engine.clone(), cancel.clone());
@@ -103,6 +110,10 @@ impl StorageNode {
         let agent = Arc::new(agent);
         let (node_id, cluster) = (agent.node_id(), agent.cluster_id());
         replication.set_node(node_id);
+        if let Some(listener) = unserved {
+            server = Some(serve(listener, &store, &replication, cancel.clone()).await);
+        }
+        let server = server.expect("there was one listener");
         if kept != (Kept { node: Some(node_id), cluster: Some(cluster.clone()) }) {
             if let Some(before) = kept.node.filter(|before| *before != node_id) {
                 warn!(%before, now = %node_id, "the coordinators gave this node another id");

@@ -438,7 +438,11 @@ impl World {
                 self.loads.remove(load);
             }
             Response::Refused(Error::TableFrozen { .. }) => assert!(now.is_frozen()),
-            Response::Refused(Error::TabletGone { .. }) => drop(self.loads.remove(load)),
+            Response::Refused(Error::TabletGone { .. }) => {
+                self.loads.remove(load);
+                let reason = "its partition is gone".to_owned();
+                assert_eq!(self.tested.run(Operation::AbortTransaction { txn, reason }), Response::Done);
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -15,3 +15,4 @@ mod replicas;
 mod throughput;
 mod values;
 mod volumes;
+mod wide;

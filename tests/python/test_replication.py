@@ -1,5 +1,6 @@
 """Storage nodes die, hang, lose their disks and leave: loads and queries go on, and replicas are equal again."""
 
+import random
 import shutil
 import signal
 import threading
@@ -284,6 +285,62 @@ def test_a_large_load_and_a_large_query_outlive_a_storage_node(tables):
         reader.join(timeout=120)
         assert result.pop("rows", None) == expected
         victim.start().wait_ready()
+
+
+def test_coordinators_and_storage_nodes_die_at_random_and_every_load_counts_once(fresh):
+    cluster = fresh("three", storage=3)
+    create(cluster, "dup")
+    create(cluster, "prim")
+    chance = random.Random(7)
+    done, stop, wrong = [], threading.Event(), []
+
+    def load(batch):
+        """Repeats a load under its label until its outcome is known, as a client does."""
+        values = ", ".join(f"({key}, {batch}, 'x')" for key in range(batch * 100, batch * 100 + 100))
+        for model in ("dup", "prim"):
+            def attempt(model=model):
+                node = chance.choice([n for n in cluster.of_role("coordinator") if n.running()])
+                cluster.run(f"insert into d.{model} with label {model}_{batch} values {values}", node=node)
+                return True
+            wait_for(f"load {batch} of {model}", attempt, 60)
+        done.append(batch)
+
+    def work():
+        batch = 0
+        while not stop.is_set():
+            try:
+                load(batch)
+            except BaseException as error:
+                wrong.append(error)
+                return
+            batch += 1
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(8):
+            victims = [chance.choice(cluster.of_role(role)) for role in ("coordinator", "storage")]
+            for victim in victims[chance.randrange(2):]:
+                victim.kill()
+            before = len(done)
+            wait_for("loads to go on", lambda: wrong or len(done) >= before + 2, 60)
+            for victim in victims:
+                if not victim.running():
+                    victim.start()
+            for victim in victims:
+                victim.wait_ready()
+            # Another node may only go when this one has what it missed.
+            wait_for("replicas to catch up", lambda: wrong or all_current(cluster, "d.dup", "d.prim"), CATCH_UP_SECONDS)
+            assert not wrong, wrong
+    finally:
+        stop.set()
+        worker.join(timeout=150)
+    assert not wrong, wrong
+    rows = len(done) * 100
+    for model in ("dup", "prim"):
+        counts = cluster.rows(f"select count(*), count(distinct k), sum(k) from d.{model}")
+        assert counts == [(rows, rows, rows * (rows - 1) // 2)], (model, counts, rows)
+    assert_equal_replicas(cluster, "d.dup", "d.prim")
 
 
 def test_a_lost_data_directory_is_rebuilt(fresh):

@@ -32,8 +32,9 @@ impl Engine {
         pace: &Pace,
         fetched: &mut Fetched,
     ) -> Result<()> {
-        let listed: BTreeSet<RowsetId> = offer.live().map(|(id, _)| *id).collect();
-        fetched.retain(|id, _| listed.contains(id));
+        let listed: BTreeMap<RowsetId, &RowsetRecord> =
+            offer.live().map(|(id, record)| (*id, record.as_ref())).collect();
+        fetched.retain(|id, segments| listed.get(id).is_some_and(|record| are_of(segments, record)));
         let has_keys = offer.schema.model == TableModel::PrimaryKey;
         let lacking: Vec<_> = {
             let state = tablet.state.read();
@@ -118,10 +119,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets what has a fetched rowset's id and is not the same: a pending one of an attempt that came to nothing. A
-    /// damaged one is the same, and is written over by bytes that it should have.
+    /// Forgets what has a fetched rowset's id and is not the same, if it is a pending one, of an attempt that came to
+    /// nothing. What is published stays up to the commit and is written over: a damaged one by the bytes that it should have,
+    /// an update's, of which each replica has files of its own, by those that the source's delete vectors are about. A crash
+    /// before the commit leaves files that do not fit their record, which is noticed as damage.
     fn forget_other(&self, tablet: &Tablet, state: &State, id: RowsetId, record: &RowsetRecord) -> Result<()> {
-        let Some(other) = state.rowsets.get(&id).filter(|other| !same_files(other, record)) else { return Ok(()) };
+        let is_other = |other: &&Arc<RowsetRecord>| other.is_pending() && !same_files(other, record);
+        let Some(other) = state.rowsets.get(&id).filter(is_other) else { return Ok(()) };
         let mut changes = Changes::default();
         changes.delete_rowset(tablet.id, id);
         self.write(changes).inspect_err(|error| tablet.note(error))?;
@@ -146,6 +150,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether fetched segments are those of a record.
+fn are_of(segments: &[TemporarySegment], record: &RowsetRecord) -> bool {
+    let files = segments.iter().map(|segment| (segment.record.bytes, segment.record.checksum));
+    files.eq(record.segments.iter().map(|segment| (segment.bytes, segment.checksum)))
 }
 
 /// Whether a tablet has a rowset of these files, and they are not known to be damaged.

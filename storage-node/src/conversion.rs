@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tarn_proto::storage::{Conversion, ConvertTablet, Converted, Progress, Wanted};
-use tarn_proto::{ErrorKind, TableSchema, Version, machine, task};
+use tarn_proto::{ErrorKind, TableSchema, TabletId, TxnId, Version, machine, task};
 use tarn_tablet::{Engine, Error, Stop};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -37,16 +37,33 @@ pub(crate) struct Conversions {
     engine: Arc<Engine>,
     threads: Arc<Semaphore>,
     followers: Arc<Semaphore>,
-    jobs: Mutex<HashMap<ConvertTablet, Job>>,
+    jobs: Mutex<HashMap<Key, (Wanted, Job)>>,
     /// Told when one ends.
     ended: Notify,
     stop: Stop,
+}
+
+/// What is one at a time: filling a tablet, and converting a load for it.
+type Key = (TabletId, Option<TxnId>);
+
+const fn key(tablet: &ConvertTablet) -> Key {
+    match tablet.wanted {
+        Wanted::Version(_) => (tablet.target, None),
+        Wanted::Load(txn) => (tablet.target, Some(txn)),
+    }
 }
 
 /// A conversion that was started and whose end nobody has been told.
 enum Job {
     Running,
     Ended(Progress),
+}
+
+impl Job {
+    /// Whether it has failed for good.
+    const fn is_refused(&self) -> bool {
+        matches!(self, Self::Ended(Progress::Failed { kind: ErrorKind::Invalid, .. }))
+    }
 }
 
 impl Conversions {
@@ -76,7 +93,7 @@ impl Conversions {
                 tokio::pin!(ended);
                 // From here on none is missed.
                 ended.as_mut().enable();
-                let runs = |tablet| matches!(self.jobs.lock().get(tablet), Some(Job::Running));
+                let runs = |tablet| matches!(self.jobs.lock().get(&key(tablet)), Some((_, Job::Running)));
                 if !conversion.tablets.iter().any(runs) {
                     return;
                 }
@@ -87,18 +104,21 @@ impl Conversions {
         let _ = tokio::time::timeout(WAIT, all_ended).await;
         let mut jobs = self.jobs.lock();
         let told = conversion.tablets.iter().map(|tablet| {
-            let progress = match jobs.get(tablet) {
-                Some(Job::Running) => Progress::Running,
-                Some(Job::Ended(progress)) => progress.clone(),
-                None => self.done(tablet).unwrap_or(Progress::Running),
+            let progress = match jobs.get(&key(tablet)) {
+                Some((_, Job::Running)) => Progress::Running,
+                Some((wanted, job @ Job::Ended(progress))) if *wanted == tablet.wanted || job.is_refused() => {
+                    progress.clone()
+                }
+                // It was on its way to an earlier version.
+                Some((_, Job::Ended(_))) | None => self.done(tablet).unwrap_or(Progress::Running),
             };
             Converted { target: tablet.target, progress }
         });
         let told: Vec<Converted> = told.collect();
         // Who asks again is told what is true then.
         conversion.tablets.iter().for_each(|tablet| {
-            if matches!(jobs.get(tablet), Some(Job::Ended(_))) {
-                jobs.remove(tablet);
+            if matches!(jobs.get(&key(tablet)), Some((_, Job::Ended(_)))) {
+                jobs.remove(&key(tablet));
             }
         });
         told
@@ -116,24 +136,24 @@ impl Conversions {
             return;
         }
         let mut jobs = self.jobs.lock();
-        // One at a time for a target: an earlier one on its way to another version ends before.
-        if jobs.iter().any(|(other, job)| other.target == tablet.target && matches!(job, Job::Running)) {
+        // One that is on its way to an earlier version ends before, and that a value does not fit is told first.
+        if jobs.get(&key(&tablet)).is_some_and(|(_, job)| matches!(job, Job::Running) || job.is_refused()) {
             return;
         }
-        jobs.retain(|other, _| other.target != tablet.target);
-        jobs.insert(tablet, Job::Running);
+        jobs.insert(key(&tablet), (tablet.wanted, Job::Running));
         drop(jobs);
         let (conversions, schemas) = (self.clone(), schemas.clone());
         // Its end is noted in the map, whatever it is.
         drop(task::spawn("conversion", async move {
             let progress = conversions.run(tablet, schemas).await;
-            conversions.jobs.lock().insert(tablet, Job::Ended(progress));
+            conversions.jobs.lock().insert(key(&tablet), (tablet.wanted, Job::Ended(progress)));
             conversions.ended.notify_waiters();
         }));
     }
 
     async fn run(self: &Arc<Self>, tablet: ConvertTablet, schemas: Arc<(TableSchema, TableSchema)>) -> Progress {
-        let fills = matches!(tablet.wanted, Wanted::Version(_)) && self.engine.converted(tablet.target, FILLED).is_none();
+        let fills =
+            matches!(tablet.wanted, Wanted::Version(_)) && self.engine.converted(tablet.target, FILLED).is_none();
         let _slot = match tablet.wanted {
             Wanted::Version(_) if fills => self.threads.clone().acquire_owned().await.ok(),
             Wanted::Version(_) => self.followers.clone().acquire_owned().await.ok(),
@@ -144,9 +164,7 @@ impl Conversions {
         let conversions = self.clone();
         let thread = std::thread::Builder::new().name("tarn-conversion".to_owned());
         let started = thread.spawn(move || {
-            if fills
-                && let Err(error) = machine::lower_priority(NICE)
-            {
+            if fills && let Err(error) = machine::lower_priority(NICE) {
                 warn!(%error, "a conversion has the priority of loads and queries");
             }
             let done = catch_unwind(AssertUnwindSafe(|| conversions.work(&tablet, &schemas)));

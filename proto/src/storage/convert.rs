@@ -123,9 +123,7 @@ impl From<wire::ConvertedTablet> for Converted {
     fn from(converted: wire::ConvertedTablet) -> Self {
         let progress = match converted.progress {
             None => Progress::Running,
-            Some(wire::converted_tablet::Progress::Done(done)) => {
-                Progress::Done { rows: done.rows, bytes: done.bytes }
-            }
+            Some(wire::converted_tablet::Progress::Done(done)) => Progress::Done { rows: done.rows, bytes: done.bytes },
             Some(wire::converted_tablet::Progress::Failed(failed)) => Progress::Failed {
                 kind: ErrorKind::from_name(&failed.kind).unwrap_or(ErrorKind::Internal),
                 message: failed.message,

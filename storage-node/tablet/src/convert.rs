@@ -140,7 +140,8 @@ impl Engine {
         if is_new || next <= state.oldest || live < behind.saturating_mul(BYTES_OF_A_VERSION) {
             return Ok(Next::Fill);
         }
-        let published = |record: &RowsetRecord| record.published().is_some_and(|l| (l.version, l.since) == (next, next));
+        let published =
+            |record: &RowsetRecord| record.published().is_some_and(|l| (l.version, l.since) == (next, next));
         let loaded = state.rowsets.iter().find(|(id, record)| is_load(**id) && published(record));
         Ok(match loaded {
             Some((_, record)) if record.change.is_some() => Next::Fill,

@@ -119,7 +119,11 @@ fn columns_are_found_by_their_ids_and_new_ones_begin_with_their_initial_value() 
     let old = schema(1, vec![column(1, "int", false), column(2, "datetime", true), column(3, "string", true)]);
     let rows = stored(
         &old,
-        vec![values("int", &[Some("1")]), values("datetime", &[Some("2024-02-29 10:00:00")]), values("string", &[None])],
+        vec![
+            values("int", &[Some("1")]),
+            values("datetime", &[Some("2024-02-29 10:00:00")]),
+            values("string", &[None]),
+        ],
     );
     let added = Column { initial: Some("7".to_owned()), ..column(4, "bigint", false) };
     let new = schema(2, vec![column(2, "datetime", true), added, column(1, "smallint", false)]);
@@ -160,12 +164,14 @@ fn rows_of_changes_that_are_made_at_once_have_one_form() {
         &|s| s.columns[0].name = "other".to_owned(),
         &|s| s.columns[0].data_type = DataType::Varchar(9),
         &|s| s.columns[1].data_type = DataType::BigInt,
-        &|s| s.indexes.push(Index {
-            name: "i".to_owned(),
-            column: ColumnId(2),
-            kind: IndexKind::Bitmap,
-            comment: String::new(),
-        }),
+        &|s| {
+            s.indexes.push(Index {
+                name: "i".to_owned(),
+                column: ColumnId(2),
+                kind: IndexKind::Bitmap,
+                comment: String::new(),
+            })
+        },
     ];
     for (number, change) in same.into_iter().enumerate() {
         assert!(with(change), "{number}");
@@ -191,7 +197,9 @@ fn rows_of_changes_that_are_made_at_once_have_one_form() {
 #[test]
 fn only_conversions_within_a_kind_keep_the_least_value() {
     let keeps = |from: &str, to: &str| keeps_order(&from.parse().unwrap(), &to.parse().unwrap());
-    assert!(keeps("int", "tinyint") && keeps("int", "double") && keeps("date", "datetime") && keeps("string", "char(3)"));
+    assert!(
+        keeps("int", "tinyint") && keeps("int", "double") && keeps("date", "datetime") && keeps("string", "char(3)")
+    );
     assert!(keeps("decimal(5,2)", "decimal(9,4)"));
     assert!(!keeps("string", "int") && !keeps("int", "string") && !keeps("string", "date") && !keeps("double", "int"));
 }

@@ -132,9 +132,7 @@ impl Writer<'_> {
         }
         let target = &self.pair.target;
         let rows = match target.shape().schema.model {
-            TableModel::PrimaryKey => {
-                upserted(rows).map_err(|source| Error::Rows { tablet: target.id, source })?
-            }
+            TableModel::PrimaryKey => upserted(rows).map_err(|source| Error::Rows { tablet: target.id, source })?,
             TableModel::Duplicate | TableModel::Aggregate | TableModel::Unique => rows,
         };
         self.bytes += bytes_of(&rows);

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use tarn_proto::storage::SegmentKey;
 
 use super::key_file::{DELETED, Encoder};
+use crate::Error;
 use crate::Result;
 use crate::codec::Codec;
 use crate::engine::Engine;
@@ -14,7 +15,6 @@ use crate::record::SegmentRecord;
 use crate::segment::{Chunks, KeySource, TemporarySegment, write_sorted};
 use crate::sort::sort_order;
 use crate::tablet::Shape;
-use crate::Error;
 
 impl Engine {
     /// Writes the converted rows of the segment `source` as the segment `key`. `batches` are those of its rows that are not

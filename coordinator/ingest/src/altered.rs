@@ -87,7 +87,8 @@ async fn in_present_tablets(
     for write in &old {
         let target = table.successor(write.tablet).ok_or_else(|| Error::PartitionGone { table: table.name.clone() })?;
         let tablet = ConvertTablet { base: write.tablet, target: target.id, wanted: Wanted::Load(txn) };
-        for holder in &write.holders {
+        // Others would make a tablet that nobody knows.
+        for holder in write.holders.iter().filter(|holder| target.replica(**holder).is_some()) {
             nodes.entry(*holder).or_default().push(tablet);
         }
     }

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use tarn_proto::{PartitionId, SchemaVersion, TableId, TabletId, TxnId};
+use tarn_proto::{Index, PartitionId, SchemaVersion, TableId, TabletId, TxnId};
 
 use super::Outcome;
 use crate::command::{Filled, JobStep, Response};
@@ -180,7 +180,9 @@ impl Catalog {
             }
             SchemaWork::Build { before } => {
                 let schema = &mut self.table_mut(table.id)?.schema;
-                schema.indexes.clone_from(before);
+                // The same statement may have dropped columns.
+                let there = |index: &&Index| schema.index_of(index.column).is_some();
+                schema.indexes = before.iter().filter(there).cloned().collect();
                 schema.version = SchemaVersion(schema.version.get() + 1);
                 schema.version
             }

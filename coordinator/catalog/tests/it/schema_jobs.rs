@@ -107,6 +107,28 @@ fn a_table_has_one_change_at_a_time_which_can_be_cancelled() {
 }
 
 #[test]
+fn indexes_that_are_taken_back_are_of_columns_that_are_there() {
+    let (mut tested, database) = Tested::new();
+    let mut spec = by_day("t", vec![days("p", 0, 1)]);
+    let index = |name: &str, column| Index {
+        name: name.to_owned(),
+        column: ColumnId(column),
+        kind: IndexKind::Bitmap,
+        comment: String::new(),
+    };
+    spec.schema.indexes = vec![index("old", 3)];
+    let id = tested.create(database, spec);
+    let alterations = vec![
+        Alteration::AddIndex { index: index("new", 1) },
+        Alteration::DropColumn { column: ColumnId(3) },
+    ];
+    assert_eq!(alter(&mut tested, id, alterations), Response::Done);
+    assert_eq!(table(&tested, id).schema.indexes, [index("new", 1)]);
+    assert_eq!(step(&mut tested, id, JobStep::Cancel { reason: "test".to_owned() }), Response::Done);
+    assert_eq!(table(&tested, id).schema.indexes, []);
+}
+
+#[test]
 fn a_job_does_not_end_before_all_is_there() {
     let (mut tested, database, id) = started();
     let told = |tested: &mut Tested, filled: Vec<Filled>| match step(tested, id, JobStep::Finish { filled }) {

@@ -45,4 +45,5 @@ fix:
 
 bench: build
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	$(PYTHON) bench/tablets.py
 	$(PYTHON) bench/run.py

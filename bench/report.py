@@ -1,5 +1,6 @@
 """Writes measurements as a page with tables and charts."""
 
+import json
 import math
 
 from engines import ENGINES, TITLES
@@ -65,6 +66,24 @@ def chart(entry, kind, path):
     plt.close(figure)
 
 
+def tablets(path):
+    """The section about the tablet engine, if it was measured."""
+    if not path.exists():
+        return []
+    results = json.loads(path.read_text())
+    lines = ["## Tablets", "", "By " + ", ".join(f"`{c}`" for c in sorted(
+        {v for k, v in results.items() if k.endswith(", command")})) + ".", ""]
+    lines += ["| measured | |", "|---|---:|"]
+    lines += [f"| {what} | {significant(value)} |" for what, value in results.items() if not what.endswith(", command")]
+    return [*lines, ""]
+
+
+def significant(value):
+    """Three significant digits."""
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{digits}f}"
+
+
 def write(results, out):
     machine = results["machine"]
     lines = [
@@ -99,4 +118,5 @@ def write(results, out):
         lines.append("")
     if results.get("coordinator idle, MiB"):
         lines.append(f"A coordinator that has nothing to do takes {results['coordinator idle, MiB']:.0f} MiB.")
+    lines += tablets(out / "tablets.json")
     (out / "README.md").write_text("\n".join(lines).rstrip() + "\n")

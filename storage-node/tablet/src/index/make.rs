@@ -143,7 +143,7 @@ impl Engine {
         }
         let count = made.len();
         let stored = self.store_indexes(key, &SegmentRecord { indexes: made.clone(), ..segment.clone() });
-        match stored.and_then(|()| self.record_indexes(tablet, key, made, &unwanted)) {
+        match stored.and_then(|()| self.record_indexes(tablet, key, segment, made, &unwanted)) {
             Ok(()) => {
                 for index in &unwanted {
                     let _ = fs::remove_file(files.index(*index));
@@ -190,18 +190,25 @@ impl Engine {
         Ok(record(Some(file_of(&bytes))))
     }
 
-    /// Adds what is known of indexes to a rowset's record, durably, and takes from it those that go.
+    /// Adds what is known of indexes to the record of a segment, durably, and takes from it those that go.
     fn record_indexes(
         &self,
         tablet: &Tablet,
         key: SegmentKey,
+        segment: &SegmentRecord,
         made: Vec<IndexRecord>,
         unwanted: &[IndexKey],
     ) -> Result<()> {
         let _commit = tablet.commit.lock();
         tablet.check_writable()?;
         let record = tablet.state.read().rowsets.get(&key.rowset).cloned();
-        let record = record.filter(|record| record.segments.len() > key.segment as usize);
+        // A repair may have put another file in its place.
+        let record = record.filter(|record| {
+            let now = record.segments.get(key.segment as usize);
+            now.is_some_and(|now| {
+                (now.rows, now.bytes, now.checksum) == (segment.rows, segment.bytes, segment.checksum)
+            })
+        });
         let Some(record) = record else {
             // It went meanwhile, and what was made for it is of no use.
             let files = self.dir.segment(key);

@@ -58,7 +58,8 @@ pub struct Config {
     pub volume_cache_bytes: u64,
     /// Time between two looks for what nobody needs in a tablet's storage volume.
     pub volume_collect_secs: u64,
-    /// Objects of a storage volume that nothing names so long after they were written are removed.
+    /// Objects of a storage volume that nothing names so long after they were written are removed. Loads into volumes may
+    /// take half as long.
     pub volume_orphan_secs: u64,
     /// Percent of the data directory's disk in use from which on operators are warned and the node gets no new replicas.
     pub disk_warn_percent: u8,
@@ -87,7 +88,7 @@ impl Default for Config {
             primary_index_buffer_bytes: 128 << 20,
             volume_cache_bytes: 32 << 30,
             volume_collect_secs: 300,
-            volume_orphan_secs: 6 * 3600,
+            volume_orphan_secs: 7 * 86_400,
             vertical_compaction_columns: 32,
             replication_wait_secs: 600,
             replication_grace_ms: 200,
@@ -132,6 +133,7 @@ impl Config {
             volume_cache_bytes: self.volume_cache_bytes,
             volume_collect: Duration::from_secs(self.volume_collect_secs),
             volume_grace: Duration::from_secs(self.volume_orphan_secs),
+            volume_load: Duration::from_secs(self.volume_orphan_secs / 2),
             compacts: self.compaction_threads() > 0,
             vertical_columns: self.vertical_compaction_columns,
             disk: DiskLimits {

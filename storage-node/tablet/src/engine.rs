@@ -74,6 +74,8 @@ pub struct Options {
     pub volume_collect: Duration,
     /// Objects that nothing names so long after they were written never will be.
     pub volume_grace: Duration,
+    /// The longest load into a volume; well below [`Options::volume_grace`].
+    pub volume_load: Duration,
     /// What measures the disk; the file system of the data directory if there is none.
     pub disk_meter: Option<Arc<dyn DiskMeter>>,
 }
@@ -81,7 +83,7 @@ pub struct Options {
 impl Options {
     /// A gigabyte of buffers, segments of 128 MiB before compression, one flush per processor, 4096 open files, 512 and
     /// 128 MiB for the primary-key index; superseded rowsets stay for ten minutes, loads wait a minute at most for tablets
-    /// of more than 500 rowsets. 32 GiB of what is on storage volumes are cached, and orphans there go after six hours.
+    /// of more than 500 rowsets. 32 GiB of what is on storage volumes are cached, and orphans there go after a week.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -102,7 +104,8 @@ impl Options {
             volumes: VolumePool::default(),
             volume_cache_bytes: 32 << 30,
             volume_collect: Duration::from_secs(300),
-            volume_grace: Duration::from_secs(6 * 3600),
+            volume_grace: Duration::from_secs(7 * 86_400),
+            volume_load: Duration::from_secs(7 * 43_200),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arrow::error::ArrowError;
 use tarn_proto::segment::Misfit;
@@ -55,6 +56,18 @@ pub enum Error {
         /// Why not.
         #[source]
         source: tarn_proto::volume::Error,
+    },
+    /// A load into a storage volume took so long that files of it may be taken for orphans.
+    #[error(
+        "the load into tablet {tablet} took longer than {} s, half of `volume_orphan_secs`: load in smaller parts, or give \
+         the storage nodes more",
+        longest.as_secs()
+    )]
+    TooLong {
+        /// The tablet.
+        tablet: TabletId,
+        /// The longest load.
+        longest: Duration,
     },
     /// An object of a storage volume is not what was written.
     #[error("damaged object {object}: {what}; restore the object")]
@@ -419,7 +432,7 @@ impl Error {
             | Self::Copy { .. }
             | Self::Behind { .. } => ErrorKind::Unavailable,
             Self::Replaced { .. } | Self::Stopped(_) => ErrorKind::Cancelled,
-            Self::ReadOnly { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
+            Self::ReadOnly { .. } | Self::DiskFull { .. } | Self::TooLong { .. } => ErrorKind::Exhausted,
             Self::Io { source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {

@@ -7,6 +7,7 @@ mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tarn_proto::storage::{LoadSpec, SegmentKey};
@@ -29,14 +30,16 @@ pub(crate) struct Attempt {
     pub load_id: String,
     /// Unique in this process; part of temporary names.
     pub number: u64,
+    /// When it began.
+    pub started: Instant,
     /// False once the transaction was aborted or another attempt began.
     pub open: Mutex<bool>,
 }
 
 impl Attempt {
     /// An open attempt.
-    pub(crate) const fn new(txn: TxnId, load_id: String, number: u64) -> Self {
-        Self { txn, load_id, number, open: Mutex::new(true) }
+    pub(crate) fn new(txn: TxnId, load_id: String, number: u64) -> Self {
+        Self { txn, load_id, number, started: Instant::now(), open: Mutex::new(true) }
     }
 
     /// The error for who goes on writing after the end.

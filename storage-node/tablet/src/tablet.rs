@@ -231,8 +231,9 @@ impl Tablet {
     pub(crate) fn note_damage(&self, error: &Error) -> bool {
         let Some(rowset) = error.damaged_rowset() else { return false };
         let state = self.state.read();
-        // Whoever has read what is gone by now has not found damage.
-        if state.rowsets.contains_key(&rowset) {
+        // Whoever has read what is gone by now has not found damage; nor is it that of a tablet on a storage volume whose
+        // copy here is not right: it is fetched again.
+        if state.rowsets.contains_key(&rowset) && self.owned.is_none() {
             self.damaged.lock().entry(rowset).or_insert_with(|| {
                 metrics::rowset_damaged();
                 tarn_proto::error::chain(error)

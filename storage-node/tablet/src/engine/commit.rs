@@ -84,6 +84,7 @@ impl Engine {
                 return Err(Error::Published { tablet: tablet.id, txn: attempt.txn });
             }
         }
+        self.check_duration(attempt, &tablets)?;
         let records = self.name_files(attempt.txn, change, finished)?;
         self.store_pending(attempt.txn, &records)?;
         let mut changes = Changes::default();

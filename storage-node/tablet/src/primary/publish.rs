@@ -341,6 +341,13 @@ impl Engine {
 
     pub(super) fn open_keys(&self, key: SegmentKey, segment: &SegmentRecord) -> Result<KeyFile> {
         self.fetch_keys(key, segment)?;
+        match self.open_key_file(key, segment) {
+            Err(Error::Damaged { .. }) if self.fetch_keys_again(key, segment)? => self.open_key_file(key, segment),
+            opened => opened,
+        }
+    }
+
+    fn open_key_file(&self, key: SegmentKey, segment: &SegmentRecord) -> Result<KeyFile> {
         let file = File::open(self.dir.segment(key).keys)
             .map_err(|error| unreadable(key, key_file_name(key.rowset, key.segment), error))?;
         let source = BufReader::with_capacity(READ_BYTES, file);

@@ -222,11 +222,23 @@ impl Engine {
 
     /// Makes sure that a segment's key file is on the node's disk. Blocks.
     pub(crate) fn fetch_keys(&self, key: SegmentKey, record: &SegmentRecord) -> Result<()> {
-        let Some(tablet) = self.on_volume(key.tablet) else { return Ok(()) };
-        match self.fetch_missing(&tablet, key, record, &self.dir.segment(key).keys, KEYS) {
-            // As if it were lost from the disk: keys can be read from the rows.
-            Err(Error::Volume { source, .. }) if source.is_not_found() => Ok(()),
-            fetched => fetched,
+        match self.on_volume(key.tablet) {
+            Some(tablet) if !self.dir.segment(key).keys.exists() => self.fetch_key_file(&tablet, key, record).map(drop),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Replaces a segment's key file in the cache, if the tablet is on a volume that has it. Blocks.
+    pub(crate) fn fetch_keys_again(&self, key: SegmentKey, record: &SegmentRecord) -> Result<bool> {
+        self.on_volume(key.tablet).map_or(Ok(false), |tablet| self.fetch_key_file(&tablet, key, record))
+    }
+
+    /// Whether the volume has it. One that is lost is as one that is lost from a disk: keys can be read from the rows.
+    fn fetch_key_file(&self, tablet: &Tablet, key: SegmentKey, record: &SegmentRecord) -> Result<bool> {
+        match self.fetch(tablet, key, record, &self.dir.segment(key).keys, KEYS) {
+            Ok(()) => Ok(true),
+            Err(Error::Volume { source, .. }) if source.is_not_found() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

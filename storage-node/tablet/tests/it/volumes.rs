@@ -326,6 +326,19 @@ async fn objects_that_are_lost_or_damaged_are_told_by_name_and_never_taken_for_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_took_so_long_that_its_files_may_be_orphans_is_refused() {
+    let (store, data) = (Faulty::seeded(1), tempfile::tempdir().unwrap());
+    let pool = VolumePool::default();
+    pool.insert(&volume(), Arc::new(VolumeStore::over(store, "memory:/", Duration::ZERO)));
+    let options = Options { volumes: pool, volume_load: Duration::ZERO, ..Options::new(data.path()) };
+    let (engine, schema) = (Engine::open(options).unwrap(), table(false));
+    let open = OpenTablet { tablet: TABLET, epoch: 1, version: Version::FIRST };
+    engine.open_tablets(&schema, &volume(), &[open]).unwrap();
+    let refused = write(&engine, &schema, 9, &[vec![(1, Some(1))]]).await.unwrap_err();
+    assert!(matches!(refused, Error::TooLong { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purged_tablet_leaves_no_object() {
     let (world, _) = loaded().await;
     world.engine(0).drop_tablets(&[TABLET]).unwrap().remove();

@@ -248,14 +248,17 @@ impl Catalog {
             let owner = self.tablets.get(&id)?;
             let table = self.table_by_id(owner.table)?;
             let partition = table.partition_by_id(owner.partition)?;
-            Some((&**table, &**partition, partition.tablets.get(owner.bucket as usize)?))
+            let tablet = partition.tablets.get(owner.bucket as usize).filter(|tablet| tablet.id == id)?;
+            Some((&**table, &**partition, tablet))
         };
         found().ok_or(Error::UnknownTablet(id))
     }
 
     pub(super) fn tablet_mut(&mut self, id: TabletId) -> Option<&mut Tablet> {
         let owner = *self.tablets.get(&id)?;
-        self.partition_mut(owner.table, owner.partition)?.tablets.get_mut(owner.bucket as usize)
+        // One that a change of columns has replaced stands in nobody's place.
+        let tablets = &mut self.partition_mut(owner.table, owner.partition)?.tablets;
+        tablets.get_mut(owner.bucket as usize).filter(|tablet| tablet.id == id)
     }
 
     /// What committed loads wrote to these tablets.

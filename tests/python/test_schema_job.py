@@ -109,6 +109,18 @@ def check(cluster, loaders):
     assert set(numbers) <= maybe, "rows that nobody loaded"
 
 
+def grown(cluster, doublings):
+    """Gives the table so many rows that a change takes a while, and says which."""
+    cluster.run("insert into d.t values (0, 0, '0', 0)")
+    for i in range(doublings):
+        more = 1 << i
+        cluster.run(
+            f"insert into d.t select k + {more}, (k + {more}) % 7, cast((k + {more}) * 3 as varchar(20)), "
+            f"(k + {more}) * 5 from d.t where k < {more}"
+        )
+    return set(range(1 << doublings))
+
+
 def restarted(node):
     def kill():
         node.kill()
@@ -149,7 +161,9 @@ def test_loads_and_queries_go_on_while_rows_are_written_anew(fresh):
 def test_a_change_survives_the_death_of_nodes(fresh, victim):
     cluster = fresh("three", storage=3)
     cluster.run("create database d", TABLE.format(3))
+    first = grown(cluster, 17)
     loaders = [Loader(cluster, 10_000_000 * i) for i in (1, 2)]
+    loaders[0].done.update(first)
     reader = Reader(cluster, loaders)
 
     def die():
@@ -164,9 +178,14 @@ def test_a_change_survives_the_death_of_nodes(fresh, victim):
             cluster.start()
 
     try:
-        wait_for("some rows", lambda: all(len(loader.done) >= 8 * ROWS for loader in loaders))
+        wait_for("some rows", lambda: all(len(loader.done - first) >= 8 * ROWS for loader in loaders))
         ends(cluster, "alter table d.t add column h int key default '1' after k", die)
-        ends(cluster, "alter table d.t modify column s bigint, order by (v, k)", die)
+
+        def die_later():
+            wait_for("it runs", lambda: last_job(cluster)["State"] != "PENDING")
+            die()
+
+        ends(cluster, "alter table d.t modify column s bigint, order by (v, k)", die_later)
     finally:
         for loader in loaders:
             loader.end()

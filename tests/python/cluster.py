@@ -175,7 +175,10 @@ class Cluster:
                 "initial_voters": {str(k): v for k, v in coordinators.items()}, **settings, **(coordinator or {}),
             }, flight)
         for i in range(1, storage + 1):
-            cluster.add("storage-node", f"storage-{i}", {"listen": address(), "coordinators": seeds, **settings})
+            cluster.add("storage-node", f"storage-{i}", {
+                # Replicas move on a machine whose disk fills up, too.
+                "listen": address(), "coordinators": seeds, "disk_warn_percent": 94, **settings,
+            })
         for i in range(1, compute + 1):
             cluster.add("compute-node", f"compute-{i}", {"listen": address(), "coordinators": seeds, **settings})
         return cluster.start()

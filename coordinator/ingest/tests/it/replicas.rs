@@ -321,7 +321,7 @@ async fn run(rounds: Vec<Round>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_acknowledged_is_on_every_replica_once_whatever_fails(rounds in prop::collection::vec(round(), 1..8)) {

@@ -21,6 +21,8 @@ use crate::reconcile::transactions::abandoned;
 use crate::tests::one::One;
 
 const MINUTE_MS: u64 = 60_000;
+/// The id of the one storage node: the first that a catalog gives.
+const STORAGE_NODE: u64 = 1001;
 
 #[derive(Default)]
 struct Rows(Mutex<Vec<TabletId>>);
@@ -74,7 +76,7 @@ impl RowsetWriter for Writer {
             rowset_id,
             rows,
             bytes: rows,
-            holders: Vec::new(),
+            holders: vec![STORAGE_NODE],
         };
         Ok(self.rows.into_iter().map(summary).collect())
     }

@@ -55,6 +55,7 @@ fn memory(what: &str) -> u64 {
 
 /// The peak is the process's: each test has one of its own.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes on a busy machine: cargo nextest run -p tarn-tablet --run-ignored all wide"]
 async fn a_table_of_many_columns_is_merged_in_the_memory_of_some_segments() {
     let data = tempfile::tempdir().unwrap();
     let engine = Engine::open(Options { segment_bytes: SEGMENT_BYTES, ..Options::new(data.path()) }).unwrap();

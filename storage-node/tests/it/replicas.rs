@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tarn_proto::storage::{CatchUp, Copies, GrpcTabletStore, LoadSpec, Peer, TabletStore};
+use tarn_proto::storage::{CatchUp, Copies, GrpcTabletStore, LoadSpec, Peer, SegmentKey, TabletStore};
 use tarn_proto::wire::RowsetSummary;
-use tarn_proto::{ErrorKind, NodeId, TabletId, TxnId, Version};
+use tarn_proto::{ErrorKind, NodeId, RowsetId, TabletId, TxnId, Version};
 use tarn_storage_node::{Config, StorageNode};
 use tokio::net::TcpListener;
 
@@ -176,7 +176,8 @@ async fn a_damaged_file_is_reported_and_comes_from_another_replica() {
     bytes[10] ^= 4;
     std::fs::write(&file, bytes).unwrap();
     let store = replicas[2].store();
-    let error = store.checksum(TABLET, Version(2)).await.unwrap_err();
+    let key = SegmentKey { tablet: TABLET, rowset: RowsetId(2), segment: 0 };
+    let error = store.read_ranges(key, std::slice::from_ref(&(0..64))).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal, "{error}");
     assert_eq!(store.tablets().await.unwrap()[0].damaged_rowsets, 1);
     catch_up(&*store, 2, &peers[..2]).await;

@@ -16,19 +16,18 @@ import json
 import pathlib
 import sys
 
-import pyarrow as pa
 import vortex
 
 
 def rows(file, deleted, names):
     """The rows of a segment, without those that are deleted."""
     table = vortex.open(str(file)).to_arrow().read_all()
-    if deleted:
-        gone = set()
-        for first, last in deleted:
-            gone.update(range(first, last + 1))
-        table = table.filter(pa.array([row not in gone for row in range(table.num_rows)]))
-    return table.rename_columns([names.get(column, column) for column in table.column_names])
+    table = table.rename_columns([names.get(column, column) for column in table.column_names])
+    gone = set()
+    for first, last in deleted:
+        gone.update(range(first, last + 1))
+    # Row by row: pyarrow does not filter views of text.
+    return [row for number, row in enumerate(table.to_pylist()) if number not in gone]
 
 
 def segments(folder, layout):
@@ -55,7 +54,7 @@ def main():
     arguments = parser.parse_args()
     layout = json.load(arguments.layout) if arguments.layout else None
     for file, deleted, names in segments(arguments.folder, layout):
-        for row in rows(file, deleted, names).to_pylist():
+        for row in rows(file, deleted, names):
             json.dump(row, sys.stdout, default=str)
             sys.stdout.write("\n")
 

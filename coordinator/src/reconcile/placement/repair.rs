@@ -139,8 +139,10 @@ fn superfluous(table: &Table, tablet: &Tablet, damaged: &impl Fn(NodeId) -> bool
         let node = member.node;
         let current = member.state == ReplicaState::Current;
         let load = sites.get(node).map_or(u64::MAX, |site| site.tablets);
-        let wanted =
-            (!sites.is_lost(node), !sites.is_to_be_left(node), !damaged(node), current, !crowded.contains(&node));
+        // A node that is silent may be back soon, but a copy that lives is never given up for it.
+        let alive = sites.get(node).is_some_and(|site| site.life == Life::Alive);
+        let here = (!sites.is_lost(node), !sites.is_to_be_left(node));
+        let wanted = (alive, here, !damaged(node), current, !crowded.contains(&node));
         (wanted, u64::MAX - load, node)
     });
     rated.min().map(|(.., node)| node)

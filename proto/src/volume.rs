@@ -3,6 +3,7 @@
 //! ```text
 //!  options   properties of S3, as FILES() and CREATE STORAGE VOLUME have them ──► a client
 //!  location  "s3://bucket/prefix", "file:///folder"
+//!  folder    a folder as an object store
 //!  store     VolumeStore: requests with retries, whose answers are verified; names of objects
 //!  pool      VolumePool: one client for each definition
 //! ```
@@ -15,6 +16,7 @@
 //! ```
 
 mod error;
+mod folder;
 mod location;
 mod options;
 mod pool;

@@ -15,6 +15,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::warn;
 
+use super::folder::Folder;
 use super::options::{REDACTED, s3};
 use super::{Error, Location, S3Options, Volume};
 use crate::storage::{IndexKey, SegmentKey};
@@ -78,9 +79,7 @@ impl VolumeStore {
                     let reason = "a local volume has no such property".to_owned();
                     return Err(Error::Property { name: name.clone(), reason });
                 }
-                std::fs::create_dir_all(&folder).map_err(|e| failed(format!("cannot make the folder: {e}")))?;
-                let store = object_store::local::LocalFileSystem::new_with_prefix(&folder);
-                let store = Arc::new(store.map_err(|e| failed(e.to_string()))?);
+                let store = Arc::new(Folder::new(&folder).map_err(|e| failed(format!("cannot use the folder: {e}")))?);
                 let root = format!("file://{}", folder.display());
                 Ok(Self { store, prefix: Path::default(), root, secrets: Vec::new(), first_wait: FIRST_WAIT })
             }

@@ -1,5 +1,7 @@
 //! Segment files in the Vortex format: the one place that knows how batches become one.
 
+mod pco;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,6 +11,7 @@ use futures::stream;
 use vortex::VortexSessionDefault;
 use vortex::array::stream::ArrayStreamAdapter;
 use vortex::arrow::ArrowSessionExt;
+use vortex::compressor::BtrBlocksCompressorBuilder;
 use vortex::error::{VortexError, VortexResult};
 use vortex::file::{WriteOptionsSessionExt, WriteStrategyBuilder};
 use vortex::io::runtime::BlockingRuntime;
@@ -29,11 +32,12 @@ pub(crate) struct Codec {
 
 impl Codec {
     /// A codec with Vortex's default layout: columns apart, zone maps of 8192 rows, dictionaries where they pay, pieces
-    /// of about one megabyte, light encodings chosen by sampling.
+    /// of about one megabyte, light encodings chosen by sampling; and differences where they pay.
     pub(crate) fn new() -> Self {
         let runtime = CurrentThreadRuntime::new();
         let session = VortexSession::default().with_handle(runtime.handle());
-        let strategy = WriteStrategyBuilder::from_session(&session).build();
+        let schemes = BtrBlocksCompressorBuilder::from_session(&session).with_new_scheme(&pco::PRICED_PCO);
+        let strategy = WriteStrategyBuilder::from_session(&session).with_btrblocks_builder(schemes).build();
         Self { runtime, session, strategy }
     }
 
@@ -55,3 +59,6 @@ impl Codec {
         self.runtime.block_on(options.write(file, stream)).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::contract::{publish_of, write};
+use crate::contract::{publish_of, unpublished, write};
 use crate::coordinator::Registry;
 use crate::node::Node;
 use crate::read_back::arrivals;
@@ -61,7 +61,8 @@ async fn published_and_pending_rowsets_survive_a_restart() {
     store.publish(TxnId(10), &both).await.unwrap();
     store.publish(TxnId(11), &[publish_of(TabletId(1), 3, true)]).await.unwrap();
     store.abort(TxnId(12)).await.unwrap();
-    assert!(store.publish(TxnId(12), &[publish_of(TabletId(2), 3, true)]).await.is_err());
+    let gone = unpublished(&*store, 12, publish_of(TabletId(2), 3, true)).await.unwrap();
+    assert!(gone.contains("no rowset of transaction txn12"), "{gone}");
     assert_eq!(arrivals(&*store, &plain_table(), TabletId(1), 3).await, (0..60).collect::<Vec<_>>());
     assert_eq!(arrivals(&*store, &plain_table(), TabletId(2), 2).await, (0..50).collect::<Vec<_>>());
     assert_eq!(std::fs::read_dir(node.tablet_folder(2)).unwrap().count(), 2);

@@ -10,7 +10,7 @@ use tarn_proto::storage::CompactionScope;
 use tarn_proto::TableModel;
 use tarn_tablet::{Engine, Error, Options, Stop};
 
-use crate::fixture::{TABLET, close, files, flip, folder, manifest, publish};
+use crate::fixture::{TABLET, close, file_of, files, flip, folder, manifest, publish};
 use crate::values::{Row, load, newest, read, schema};
 
 const RETENTION: Duration = Duration::from_secs(600);
@@ -88,7 +88,6 @@ pub fn combined(model: TableModel, rows: impl Iterator<Item = Row>) -> Vec<Row> 
 
 struct World {
     runtime: tokio::runtime::Runtime,
-    data: tempfile::TempDir,
     /// None while it is opened anew.
     engine: Option<Arc<Engine>>,
     model: TableModel,
@@ -99,6 +98,7 @@ struct World {
     /// The version at the newest compaction: it and newer ones must stay readable.
     compacted_at: u64,
     now: Instant,
+    data: tempfile::TempDir,
 }
 
 impl World {
@@ -363,8 +363,8 @@ async fn a_read_of_a_rowset_that_is_gone_is_not_found_and_one_keeps_it() {
     let engine = loaded(Options { retention: RETENTION, ..Options::new(data.path()) }, 4).await;
     let old = manifest(&engine, TABLET, 4).unwrap();
     assert!(engine.compact(TABLET, &Stop::default()).unwrap().is_some());
-    let key = crate::fixture::key(TABLET, old.rowsets[0].id, 0);
-    let read = || engine.read_ranges(key, std::slice::from_ref(&(0..10)));
+    let file = file_of(TABLET, &old.rowsets[0], &old.rowsets[0].segments[0]);
+    let read = || engine.read_ranges(file, std::slice::from_ref(&(0..10)));
     let start = Instant::now();
     assert_eq!(engine.remove_superseded(start).unwrap(), 0);
     read().unwrap();

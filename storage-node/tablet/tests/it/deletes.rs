@@ -142,10 +142,10 @@ pub fn predicate(tests: &[Test]) -> DeletePredicate {
 }
 
 struct World {
-    data: tempfile::TempDir,
     engine: Option<Arc<Engine>>,
     rows: Vec<Row>,
     version: u64,
+    data: tempfile::TempDir,
 }
 
 impl World {

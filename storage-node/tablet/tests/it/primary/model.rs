@@ -58,13 +58,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 struct World {
-    data: tempfile::TempDir,
     schema: TableSchema,
     engine: Option<Arc<Engine>>,
     /// What each version holds, from the first on.
     versions: Vec<BTreeMap<i64, i64>>,
     /// A copy of the index.
     copy: Option<tempfile::TempDir>,
+    data: tempfile::TempDir,
 }
 
 impl World {

@@ -174,11 +174,11 @@ pub fn wide(sorted_by: Option<usize>) -> TableSchema {
 }
 
 struct World {
-    data: tempfile::TempDir,
     schema: TableSchema,
     engine: Option<Arc<Engine>>,
     rows: BTreeMap<i64, Values>,
     version: u64,
+    data: tempfile::TempDir,
 }
 
 impl World {

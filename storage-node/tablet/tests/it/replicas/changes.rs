@@ -38,9 +38,10 @@ fn turns<T: Clone + std::fmt::Debug>(change: impl Strategy<Value = T>) -> impl S
 
 struct World {
     schema: TableSchema,
-    _data: Vec<tempfile::TempDir>,
+    // Dropped before their folders: a store that closes without its files waits.
     engines: Vec<Arc<Engine>>,
     version: u64,
+    _data: Vec<tempfile::TempDir>,
 }
 
 impl World {
@@ -48,7 +49,7 @@ impl World {
         let data: Vec<_> = (0..REPLICAS).map(|_| tempfile::tempdir().unwrap()).collect();
         let engines: Vec<_> = data.iter().map(|data| open(data.path())).collect();
         engines.iter().for_each(|engine| engine.create_tablets(&schema, &[TABLET]).unwrap());
-        Self { schema, _data: data, engines, version: 1 }
+        Self { schema, engines, version: 1, _data: data }
     }
 
     /// Ships and publishes what the first replica has sealed.
@@ -95,7 +96,6 @@ impl World {
 }
 
 #[test]
-#[ignore = "does not end: what waits for what is to be found out"]
 fn updates_of_some_columns_are_the_same_on_all_replicas() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };

@@ -75,10 +75,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 struct Replica {
-    data: tempfile::TempDir,
     /// None while it is opened anew.
     engine: Option<Arc<Engine>>,
     damaged: bool,
+    data: tempfile::TempDir,
 }
 
 impl Replica {

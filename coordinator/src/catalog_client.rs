@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
+use tarn_catalog::command::Placement;
 use tarn_catalog::{Catalog, Operation, Response};
 use tarn_ingest::CatalogClient;
 use tarn_ingest::catalog::ProposeError;
 use tarn_proto::storage::StorePool;
-use tarn_proto::{NodeId, TableId};
+use tarn_proto::{NodeId, TableId, Term};
 use tarn_raft::CatalogRaft;
 use tokio::sync::watch;
 use tracing::warn;
@@ -42,6 +43,11 @@ impl ReplicatedCatalog {
         Self { raft, members, stores, started: Instant::now() }
     }
 
+    /// The same, for what the leader of a term does: see [`StorePool::led_in`].
+    pub fn led_in(&self, term: Term) -> Self {
+        Self { stores: self.stores.led_in(term), ..self.clone() }
+    }
+
     /// A catalog that holds everything acknowledged before the call.
     pub async fn linearizable(&self) -> Result<Catalog, tarn_raft::Error> {
         self.raft.linearizable_catalog().await
@@ -49,7 +55,7 @@ impl ReplicatedCatalog {
 
     /// Storage nodes for new tablets. Just after a start a first heartbeat of each is waited for, and if none is known to
     /// live, for one that is.
-    pub async fn placement_soon(&self) -> Vec<NodeId> {
+    pub async fn placement_soon(&self) -> Placement {
         let deadline = Instant::now() + FIRST_HEARTBEAT;
         loop {
             let (placement, now) = (self.placement(), Instant::now());
@@ -125,7 +131,7 @@ impl CatalogClient for ReplicatedCatalog {
         self.raft.applied()
     }
 
-    fn placement(&self) -> Vec<NodeId> {
+    fn placement(&self) -> Placement {
         let catalog = self.raft.catalog();
         let health = health_now(&catalog, &self.members.read(), Instant::now());
         placement::cycle(&catalog, &health)

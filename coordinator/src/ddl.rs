@@ -90,7 +90,9 @@ pub async fn run(context: &SessionContext, statement: Statement) -> Result<(), E
         Statement::ReplacePartitions(replace) => partition::replace(context, &replace).await,
         Statement::SetProperties { table, properties } => set_properties::set(context, &table, &properties).await,
         Statement::RenamePartition { table, name, to } => partition::rename(context, &table, &name, &to).await,
-        Statement::AlterTable { table, alterations } => alter::alter(context, &table, &alterations).await,
+        Statement::AlterTable { table, alterations, timeout } => {
+            alter::alter(context, &table, &alterations, timeout).await
+        }
         Statement::SwapTables { table, other } => alter::swap(context, &table, &other).await,
         Statement::CancelAlterTable { table } => alter::cancel(context, &table).await,
         Statement::CompactTable(compact) => compact::compact(context, &compact).await,

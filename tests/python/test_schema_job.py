@@ -217,3 +217,29 @@ def test_a_value_that_does_not_fit_or_a_user_ends_a_change_and_leaves_the_table(
     assert [(job["State"], job["Msg"]) for job in states] == [("CANCELLED", "user cancelled")]
     wait_for("the rows", lambda: cluster.scalar("select count(*) from d.u") == 3)
     assert [name for name, *_ in cluster.rows("desc d.u")] == ["k"]
+
+
+def test_a_change_that_takes_too_long_is_given_up_and_leaves_the_table(fresh):
+    cluster = fresh("three")
+    cluster.run("create database d")
+    cluster.run('create table d.t (k int, v int) duplicate key (k) distributed by hash (k) buckets 2 '
+                'properties ("replication_num" = "1")', "insert into d.t values (2, 1), (1, 2)")
+    # Without its node a table of one replica does not come to its end.
+    victims = cluster.of_role("storage")
+    for node in victims:
+        node.kill()
+    cluster.run('alter table d.t order by (v) properties ("timeout" = "15")')
+    assert int(last_job(cluster)["Timeout"]) == 15
+    # The time goes on while nobody leads.
+    leader = cluster.leader()
+    leader.kill()
+    leader.start().wait_ready()
+    job = wait_for("its end", lambda: (found := last_job(cluster))["State"] == "CANCELLED" and found, 60)
+    assert "timeout: it has not ended within 15 s" in job["Msg"], job
+    for node in victims:
+        node.start().wait_ready()
+    wait_for("the rows", lambda: cluster.rows("select k, v from d.t order by k") == [(1, 2), (2, 1)])
+    assert "ORDER BY" not in cluster.rows("show create table d.t")[0][1]
+    ends(cluster, 'alter table d.t order by (v) properties ("timeout" = "600")')
+    with pytest.raises(Exception, match="Invalid timeout format"):
+        cluster.run('alter table d.t order by (k) properties ("timeout" = "soon")')

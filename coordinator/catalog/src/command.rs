@@ -1,6 +1,7 @@
 //! What may be asked of the catalog, and what it answers. This is the content of the Raft log.
 
 mod alteration;
+mod placement;
 mod replicas;
 mod schema_job;
 mod volume;
@@ -13,6 +14,7 @@ use tarn_proto::{
 };
 
 pub use alteration::{Alteration, NewColumn, Place};
+pub use placement::Placement;
 pub use replicas::{AddReplica, BucketNodes, CaughtUp, ReplicaKey};
 pub use schema_job::{Filled, JobStep};
 pub use volume::{OwnerMove, VolumeChange, VolumeSpec};
@@ -44,10 +46,6 @@ pub struct Context {
     /// The leader's clock when it took the command, in milliseconds since 1970.
     pub now_ms: u64,
 }
-
-/// The cycle of storage nodes that new tablets are dealt to, chosen by the proposer among those alive and not draining. A
-/// node may stand in it several times, to get more than others.
-pub type Placement = Vec<NodeId>;
 
 /// A table to be created. Ids of columns are given by the proposer, from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,9 +192,11 @@ pub enum Operation {
         fail_if_exists: bool,
         placement: Placement,
     },
-    DropPartition {
+    /// Drops partitions, or temporary ones, all or none. With `if_exists` those that are there.
+    DropPartitions {
         table: TableId,
-        name: String,
+        names: Vec<String>,
+        temporary: bool,
         if_exists: bool,
     },
     RenamePartition {
@@ -210,11 +210,6 @@ pub enum Operation {
         table: TableId,
         partitions: Vec<PartitionSpec>,
         placement: Placement,
-    },
-    DropTemporaryPartition {
-        table: TableId,
-        name: String,
-        if_exists: bool,
     },
     /// Drops partitions, and makes temporary ones partitions, at once. With `strict_range` both must hold the same keys.
     /// As many as there were keep their names in order, unless `temporary_names`; else the temporary ones keep theirs.
@@ -245,11 +240,12 @@ pub enum Operation {
     },
     /// Changes columns and indexes, in order and all or none. Refused unless the schema is the one that the changes were
     /// computed from, and while an earlier change has not ended. What takes time is a job from then on
-    /// ([`crate::SchemaJob`]).
+    /// ([`crate::SchemaJob`]), which is given up after `timeout_ms`.
     AlterTable {
         table: TableId,
         schema_version: SchemaVersion,
         alterations: Vec<Alteration>,
+        timeout_ms: u64,
     },
     /// Takes a step of a table's job, which must be this one.
     StepSchemaJob {

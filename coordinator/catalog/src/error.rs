@@ -122,6 +122,11 @@ pub enum Error {
         "table `{0}` was loaded or altered while it was being copied to another storage volume: repeat the statement"
     )]
     CopiedMeanwhile(String),
+    #[error(
+        "table `{table}` has temporary partitions, which are not moved to another storage volume: DROP TEMPORARY \
+         PARTITIONS ({0}), or let them replace partitions, first", partitions.join(", ")
+    )]
+    TemporaryNotMoved { table: String, partitions: Vec<String> },
     #[error("storage volume `{0}` does not exist")]
     UnknownVolume(String),
     #[error("storage volume `{0}` exists already")]
@@ -171,6 +176,7 @@ impl Error {
             | Self::TransactionState { .. }
             | Self::TabletGone { .. }
             | Self::PropertiesChanged { .. }
+            | Self::TemporaryNotMoved { .. }
             | Self::BoundsDiffer { .. }
             | Self::OverwrittenPartitionGone { .. }
             | Self::PartitionOverwritten { .. }

@@ -24,5 +24,8 @@ mod snapshot;
 pub use command::{Command, Context, Operation, Response};
 pub use error::Error;
 pub use model::*;
-pub use operations::{Effect, MAX_REPLICATION, NO_VOLUME, REMEMBERED_REQUESTS, STORAGE_VOLUME, index_refusal};
+pub use operations::{
+    Effect, MAX_REPLICATION, NO_VOLUME, REMEMBERED_REQUESTS, RETENTION_CONDITION, STORAGE_VOLUME, index_refusal,
+    set_property,
+};
 pub use snapshot::SNAPSHOT_ENCODING;

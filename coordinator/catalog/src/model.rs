@@ -2,6 +2,7 @@
 
 mod colocation;
 mod history;
+mod location;
 mod node;
 mod partition;
 mod replica;
@@ -19,6 +20,7 @@ use tarn_proto::{DatabaseId, GroupId, NodeId, PartitionId, TableId, TabletId, Tx
 
 pub use colocation::ColocationGroup;
 pub use history::{SchemaChange, SchemaHistory};
+pub use location::{LOCATION, LocationPattern, Locations};
 pub use node::{Node, Role};
 pub use partition::{Bounds, Partition};
 pub use replica::{Replica, ReplicaState, Tablet};

@@ -7,8 +7,8 @@
 //!  table_spec   what a table to be created must satisfy
 //!  table_model  what its model asks of its schema, partitions and buckets
 //!  increment    TakeIncrements
-//!  partition    AddPartitions, DropPartition, RenamePartition
-//!  temporary    AddTemporaryPartitions, DropTemporaryPartition, ReplacePartitions
+//!  partition    AddPartitions, DropPartitions, RenamePartition
+//!  temporary    AddTemporaryPartitions, ReplacePartitions
 //!  bounds       which partitions overlap
 //!  tablets      registering tablets, and dropping them
 //!  dealer       dealing tablets to storage nodes
@@ -56,6 +56,7 @@ use tarn_proto::{DatabaseId, TableId};
 
 pub use colocation::MAX_REPLICATION;
 
+pub use properties::{RETENTION_CONDITION, set_property};
 pub use schema::{Effect, index_refusal};
 pub use volume::{NO_VOLUME, STORAGE_VOLUME};
 
@@ -140,13 +141,12 @@ impl Catalog {
             Operation::AddPartitions { table, partitions, fail_if_exists, placement } => {
                 self.add_partitions(*table, partitions, *fail_if_exists, placement, now_ms)
             }
-            Operation::DropPartition { table, name, if_exists } => self.drop_partition(*table, name, *if_exists),
+            Operation::DropPartitions { table, names, temporary, if_exists } => {
+                self.drop_partitions(*table, names, *temporary, *if_exists)
+            }
             Operation::RenamePartition { table, name, new_name } => self.rename_partition(*table, name, new_name),
             Operation::AddTemporaryPartitions { table, partitions, placement } => {
                 self.add_temporary_partitions(*table, partitions, placement, now_ms)
-            }
-            Operation::DropTemporaryPartition { table, name, if_exists } => {
-                self.drop_temporary_partition(*table, name, *if_exists)
             }
             Operation::ReplacePartitions { table, partitions, temporary, strict_range, temporary_names } => {
                 self.replace_partitions(*table, partitions, temporary, *strict_range, *temporary_names)
@@ -159,8 +159,8 @@ impl Catalog {
                 self.check_properties(*table, before)?;
                 self.set_table_properties(*table, properties)
             }
-            Operation::AlterTable { table, schema_version, alterations } => {
-                self.alter_table(*table, *schema_version, alterations, now_ms)
+            Operation::AlterTable { table, schema_version, alterations, timeout_ms } => {
+                self.alter_table(*table, *schema_version, alterations, *timeout_ms, now_ms)
             }
             Operation::StepSchemaJob { table, job, step } => self.step_schema_job(*table, *job, step, now_ms),
             Operation::ReleaseSwapped { table } => self.release_swapped(*table),

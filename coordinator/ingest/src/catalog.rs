@@ -1,6 +1,7 @@
 //! What loading needs of the replicated catalog.
 
 use async_trait::async_trait;
+use tarn_catalog::command::Placement;
 use tarn_catalog::{Catalog, Operation, Response};
 use tarn_proto::{ErrorKind, NodeId};
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ pub trait CatalogClient: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Storage nodes that may get new tablets.
-    fn placement(&self) -> Vec<NodeId>;
+    fn placement(&self) -> Placement;
 
     /// Whether the node was heard of lately. Of no more than advice: a node may have died since, or not have been heard yet.
     fn is_alive(&self, node: NodeId) -> bool;

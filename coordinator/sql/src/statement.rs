@@ -54,8 +54,8 @@ pub enum Statement {
     ReplacePartitions(ReplacePartitions),
     /// `ALTER TABLE table SET (..)`
     SetProperties { table: ObjectName, properties: Vec<Property> },
-    /// `ALTER TABLE table ADD COLUMN .., DROP COLUMN .., ..`
-    AlterTable { table: ObjectName, alterations: Vec<Alteration> },
+    /// `ALTER TABLE table ADD COLUMN .., DROP COLUMN .., ..`, and for how many seconds it may take, if it says.
+    AlterTable { table: ObjectName, alterations: Vec<Alteration>, timeout: Option<u32> },
     /// `ALTER TABLE table SWAP WITH other`
     SwapTables { table: ObjectName, other: Ident },
     /// `CANCEL ALTER TABLE COLUMN FROM table`

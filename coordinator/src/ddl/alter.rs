@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tarn_catalog::command::{Alteration, JobStep, NewColumn, Place};
-use tarn_catalog::{ColumnInfo, DefaultValue, Operation, Table, Value};
+use tarn_catalog::{ColumnInfo, DefaultValue, Operation, SCHEMA_JOB_TIMEOUT_MS, Table, Value};
 use tarn_ingest::CatalogClient;
 use tarn_proto::{Aggregation, Column, ColumnId, TableModel};
 use tarn_sql::{Alteration as Declared, ColumnDef, ColumnPlace, Ident, ObjectName, Position, Property};
@@ -18,9 +18,15 @@ use crate::session::{Error, SessionContext};
 /// Times that a statement is lowered. Each one more is for a change of the same table that another statement has made.
 const ATTEMPTS: usize = 16;
 
-/// `ALTER TABLE name ADD COLUMN .., ..`
-pub async fn alter(context: &SessionContext, name: &ObjectName, declared: &[Declared]) -> Result<(), Error> {
-    change(context, name, |table| lower(table, declared, now_micros())).await
+/// `ALTER TABLE name ADD COLUMN .., ..`. What takes longer than `timeout_s`, in seconds, is given up.
+pub async fn alter(
+    context: &SessionContext,
+    name: &ObjectName,
+    declared: &[Declared],
+    timeout_s: Option<u32>,
+) -> Result<(), Error> {
+    let timeout_ms = timeout_s.map_or(SCHEMA_JOB_TIMEOUT_MS, |seconds| u64::from(seconds) * 1000);
+    change(context, name, timeout_ms, |table| lower(table, declared, now_micros())).await
 }
 
 /// `ALTER TABLE name SET ("bloom_filter_columns" = "a, b")`; an empty list takes all away.
@@ -31,20 +37,22 @@ pub async fn set_bloom_columns(context: &SessionContext, name: &ObjectName, prop
         tried.map_err(|source| Error::Catalog { source, at: property.at })?;
         Ok(vec![alteration])
     };
-    change(context, name, declared).await
+    change(context, name, SCHEMA_JOB_TIMEOUT_MS, declared).await
 }
 
 /// Alters a table by what `lower` makes of it as it is.
 async fn change(
     context: &SessionContext,
     name: &ObjectName,
+    timeout_ms: u64,
     lower: impl Fn(&Arc<Table>) -> Result<Vec<Alteration>, Error>,
 ) -> Result<(), Error> {
     let mut table = context.table(name)?;
     let mut attempts = 0;
     loop {
         let alterations = lower(&table)?;
-        let operation = Operation::AlterTable { table: table.id, schema_version: table.schema.version, alterations };
+        let (id, schema_version) = (table.id, table.schema.version);
+        let operation = Operation::AlterTable { table: id, schema_version, alterations, timeout_ms };
         attempts += 1;
         let error = match context.propose(operation).await {
             Ok(_) => return Ok(()),

@@ -3,14 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tarn_catalog::{Catalog, Node, Operation, Relation};
+use tarn_catalog::{Catalog, LOCATION, Node, Operation, Relation};
 use tarn_proto::NodeId;
 use tarn_sql::{AlterSystem, NodeAddress, Property};
 
 use crate::session::{Error, SessionContext};
-
-/// The property that says where a node stands.
-const LOCATION: &str = "labels.location";
 
 /// Carries out a statement.
 pub async fn alter_system(context: &SessionContext, alter: &AlterSystem) -> Result<(), Error> {

@@ -51,6 +51,7 @@ pub fn lower(table: &CreateTable, storage_nodes: &StorageNodes) -> Result<TableS
     };
     schema.indexes = indexes::lower(&schema, &table.indexes, properties.own(BLOOM_FILTER_COLUMNS))?;
     lifetime::check(&properties.kept, &partitioning, &schema, &distribution, &table.properties)?;
+    let storage_nodes = storage_nodes.meant(&table.properties)?;
     let replication = match properties.own(REPLICATION_NUM) {
         Some(declared) => {
             let replication = replicas::replication(declared)?;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use arrow::array::{AsArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Date32Type, Time64MicrosecondType, TimeUnit as ArrowUnit};
+pub use tarn_catalog::RETENTION_CONDITION as RETENTION;
 use tarn_catalog::{Distribution, PartitionExpr, Partitioning};
 use tarn_proto::time::{DAY_MICROS, TimeUnit};
 use tarn_proto::{ColumnId, DataType, TableSchema};
@@ -19,8 +20,6 @@ use crate::session::Error;
 /// How the names of dynamic partitions' properties begin.
 const DYNAMIC: &str = "dynamic_partition.";
 const LIVE_NUMBER: &str = "partition_live_number";
-/// The property that holds a condition.
-pub const RETENTION: &str = "partition_retention_condition";
 
 /// The names behind [`DYNAMIC`].
 const SETTINGS: &[&str] = &[

@@ -83,15 +83,9 @@ pub async fn drop(context: &SessionContext, drop: &DropPartitions) -> Result<(),
             found?;
         }
     }
-    for name in &drop.names {
-        let (table, name, if_exists) = (table.id, name.name.clone(), drop.if_exists);
-        context
-            .propose(match drop.temporary {
-                true => Operation::DropTemporaryPartition { table, name, if_exists },
-                false => Operation::DropPartition { table, name, if_exists },
-            })
-            .await?;
-    }
+    let names = drop.names.iter().map(|name| name.name.clone()).collect();
+    let (temporary, if_exists) = (drop.temporary, drop.if_exists);
+    context.propose(Operation::DropPartitions { table: table.id, names, temporary, if_exists }).await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tarn_catalog::STORAGE_VOLUME;
+use tarn_catalog::{LOCATION, STORAGE_VOLUME};
 use tarn_sql::Property;
 
 use super::indexes::BLOOM_FILTER_COLUMNS;
@@ -50,7 +50,7 @@ const KNOWN: &[(&str, Effect)] = &[
     ("flat_json.enable", Effect::NotYet),
     ("foreign_key_constraints", Effect::NotYet),
     ("in_memory", Effect::Kept),
-    ("labels.location", Effect::NotYet),
+    (LOCATION, Effect::Kept),
     ("light_schema_change", Effect::Kept),
     ("mutable_bucket_num", Effect::NotYet),
     ("partition_live_number", Effect::Lifetime),
@@ -112,7 +112,7 @@ fn is_own(name: &str) -> bool {
 pub fn check_partition(declared: &[Property]) -> Result<(), Error> {
     declared.iter().try_for_each(|property| {
         let name = check(property)?;
-        if is_lifetime(&name) || is_own(&name) && name != REPLICATION_NUM {
+        if is_lifetime(&name) || name == LOCATION || is_own(&name) && name != REPLICATION_NUM {
             let message = format!("property `{name}` is one of a table, not of a single partition");
             return Err(Error::at(property.at, message));
         }

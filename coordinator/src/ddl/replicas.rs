@@ -1,6 +1,9 @@
-//! `replication_num` and `colocate_with`: how many copies tables have, and which tables lie together.
+//! `replication_num`, `labels.location` and `colocate_with`: how many copies tables have, where those are, and which tables
+//! lie together.
 
-use tarn_catalog::{MAX_REPLICATION, Operation, Table};
+use std::collections::BTreeMap;
+
+use tarn_catalog::{LOCATION, Locations, MAX_REPLICATION, Operation, Table};
 use tarn_proto::NodeId;
 use tarn_sql::{ObjectName, Position, Property};
 
@@ -21,17 +24,40 @@ const DEFAULT_REPLICATION: usize = 3;
 pub struct StorageNodes {
     /// How many are registered.
     pub registered: usize,
-    /// Those that are alive and not drained.
+    /// Those that are alive, not drained and not full.
     pub alive: Vec<NodeId>,
+    /// Where those that are registered stand.
+    pub locations: BTreeMap<NodeId, String>,
 }
 
 impl StorageNodes {
     /// Those of the cluster. If none is known to live, as just after a start, a first heartbeat is waited for.
     pub async fn of(context: &SessionContext) -> Self {
-        let mut alive = context.shared.catalog.placement_soon().await;
+        let mut alive: Vec<NodeId> = context.shared.catalog.placement_soon().await.nodes().collect();
         alive.sort_unstable();
         alive.dedup();
-        Self { registered: context.catalog.storage_nodes().count(), alive }
+        let locations = context.catalog.storage_nodes().filter_map(|node| Some((node.id, node.location.clone()?)));
+        Self { registered: context.catalog.storage_nodes().count(), alive, locations: locations.collect() }
+    }
+
+    /// Those that a table's replicas are for by its properties. Refuses locations where no node stands.
+    pub fn meant(&self, declared: &[Property]) -> Result<Self, Error> {
+        let Some(property) = declared.iter().find(|p| p.name.trim().eq_ignore_ascii_case(LOCATION)) else {
+            return Ok(self.clone());
+        };
+        let refused = |source| Error::Catalog { source, at: property.at };
+        let locations = Locations::parse(&property.value).map_err(refused)?;
+        if let Some(missing) = locations.missing(self.locations.values().map(String::as_str)) {
+            let message = format!("Cannot find any backend with location: {missing}: see SHOW STORAGE NODES");
+            return Err(Error::at(property.at, message));
+        }
+        Ok(self.at(&locations))
+    }
+
+    /// Those at some locations.
+    fn at(&self, locations: &Locations) -> Self {
+        let meant = |node: &NodeId| locations.allow(self.locations.get(node).map(String::as_str));
+        Self { alive: self.alive.iter().copied().filter(meant).collect(), ..self.clone() }
     }
 
     /// Copies of a table that does not say.
@@ -67,7 +93,8 @@ pub async fn set_replication(context: &SessionContext, name: &ObjectName, proper
     let table = context.table(name)?;
     let replication = replication(property)?;
     if replication > table.replication {
-        StorageNodes::of(context).await.check(&table.name, replication, property.at)?;
+        let nodes = StorageNodes::of(context).await.at(&table.locations());
+        nodes.check(&table.name, replication, property.at)?;
     }
     context.propose(Operation::SetReplication { table: table.id, replication }).await?;
     Ok(())
@@ -94,7 +121,7 @@ mod tests {
     use super::*;
 
     fn nodes(count: u64) -> StorageNodes {
-        StorageNodes { registered: 9, alive: (1001..1001 + count).map(NodeId).collect() }
+        StorageNodes { registered: 9, alive: (1001..1001 + count).map(NodeId).collect(), ..StorageNodes::default() }
     }
 
     #[test]
@@ -113,6 +140,20 @@ mod tests {
              this default by setting the replication_num table properties. Current alive storage nodes are [1001, 1002]. \
              table=t, properties.replication_num=3 at line 1, column 9"
         );
+    }
+
+    #[test]
+    fn a_table_for_some_locations_counts_the_nodes_there() {
+        let racks = [(1001, "rack:r1"), (1002, "rack:r1"), (1003, "rack:r2")];
+        let locations = racks.map(|(id, at)| (NodeId(id), at.to_owned())).into();
+        let all = StorageNodes { locations, ..nodes(4) };
+        let of = |value: &str| {
+            let property = Property { name: "Labels.Location".into(), value: value.into(), at: Position::default() };
+            all.meant(&[property]).map(|nodes| nodes.alive.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!([of("*"), of(""), of("rack:*"), of("rack:r1"), of("rack:r2")], [4, 4, 3, 2, 1].map(Ok));
+        assert!(of("rack:r9").unwrap_err().starts_with("Cannot find any backend with location: rack:r9"));
+        assert!(of("r1").unwrap_err().contains("no location"));
     }
 
     #[test]

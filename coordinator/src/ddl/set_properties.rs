@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tarn_catalog::{Operation, STORAGE_VOLUME, Table};
+use tarn_catalog::{LOCATION, Operation, STORAGE_VOLUME, Table, set_property};
 use tarn_sql::{ObjectName, Property};
 
 use super::indexes::BLOOM_FILTER_COLUMNS;
-use super::replicas::{self, COLOCATE_WITH, DEFAULT_REPLICATION_NUM, REPLICATION_NUM};
+use super::replicas::{self, COLOCATE_WITH, DEFAULT_REPLICATION_NUM, REPLICATION_NUM, StorageNodes};
 use super::{alter, lifetime, properties, volume};
 use crate::reconcile::partitions;
 use crate::session::{Error, SessionContext};
@@ -29,7 +29,10 @@ pub async fn set(context: &SessionContext, name: &ObjectName, declared: &[Proper
     let mut set = BTreeMap::new();
     for property in declared {
         let name = property.name.trim().to_ascii_lowercase();
-        if !lifetime::is_lifetime(&name) {
+        if name == LOCATION {
+            let nodes = StorageNodes::of(context).await.meant(std::slice::from_ref(property))?;
+            nodes.check(&table.name, table.replication, property.at)?;
+        } else if !lifetime::is_lifetime(&name) {
             if matches!(
                 name.as_str(),
                 REPLICATION_NUM | DEFAULT_REPLICATION_NUM | COLOCATE_WITH | BLOOM_FILTER_COLUMNS | STORAGE_VOLUME
@@ -37,15 +40,14 @@ pub async fn set(context: &SessionContext, name: &ObjectName, declared: &[Proper
                 return Err(Error::at(property.at, format!("property `{name}` is set by a statement of its own")));
             }
             // Says what is wrong with a name that no table has.
-            properties::check_partition(std::slice::from_ref(property))?;
+            properties::lower(std::slice::from_ref(property))?;
             let message = format!("property `{name}` cannot be changed: it is given when the table is created");
             return Err(Error::at(property.at, message));
         }
         set.insert(name, property.value.clone());
     }
     let mut after = table.properties.clone();
-    after.extend(set.clone());
-    after.retain(|_, value| !value.is_empty());
+    set.iter().for_each(|(name, value)| set_property(&mut after, name, value));
     lifetime::check(&after, &table.partitioning, &table.schema, &table.distribution, declared)?;
     let before = table.properties.clone();
     let new = Table { properties: after, ..Table::clone(&table) };

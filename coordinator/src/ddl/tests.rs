@@ -25,7 +25,7 @@ fn parsed(sql: &str) -> CreateTable {
 }
 
 fn lowered(sql: &str) -> Result<TableSpec, Error> {
-    create::lower(&parsed(sql), &StorageNodes { registered: 1, alive: vec![NodeId(1001)] })
+    create::lower(&parsed(sql), &StorageNodes { registered: 1, alive: vec![NodeId(1001)], ..StorageNodes::default() })
 }
 
 fn refused(sql: &str) -> String {
@@ -68,5 +68,5 @@ fn created(spec: TableSpec) -> Arc<Table> {
 }
 
 fn create_table(database: DatabaseId, node: NodeId, spec: TableSpec) -> Operation {
-    Operation::CreateTable { database, table: Box::new(spec), if_not_exists: false, placement: vec![node] }
+    Operation::CreateTable { database, table: Box::new(spec), if_not_exists: false, placement: vec![node].into() }
 }

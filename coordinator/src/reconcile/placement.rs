@@ -3,6 +3,7 @@
 //! ```text
 //!  sites       storage nodes with what lies on them, and which of them may get more
 //!  cycle       the nodes that new tablets are dealt to
+//!  terms       what a table asks of its nodes' locations
 //!  repair      tablets of no group: replicas on nodes that are lost, drained or crowded, too few and too many
 //!  colocation  groups: first where their buckets should be, then their tablets
 //!  balance     moves from full nodes to empty ones, a few at a time, while nothing needs repair
@@ -10,6 +11,8 @@
 //!
 //! A plan is no promise: the catalog checks each change again when it is applied, and refuses what would be unsafe. Nothing
 //! is kept between two plans, so a new leader goes on where the last one stopped.
+//!
+//! Nodes whose disks fill up get what no other node can take; full ones nothing.
 //!
 //! What moves cannot go back and forth: tablets and bytes count where they will be when the moves under way are done, and a
 //! move is planned only if it makes the sum of the squares of the nodes' loads less.
@@ -19,6 +22,7 @@ mod colocation;
 mod cycle;
 mod repair;
 mod sites;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -51,8 +55,20 @@ pub struct NodeHealth {
     pub life: Life,
     /// Size of its disk in bytes. 0: not known.
     pub disk_total: u64,
-    /// Whether its disk is so full that it should get no more replicas.
-    pub disk_full: bool,
+    /// Whether its disk takes more.
+    pub disk: Disk,
+}
+
+/// Whether a disk takes more replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disk {
+    /// It has room.
+    #[default]
+    Roomy,
+    /// It fills up: it gets what no other node can take.
+    Low,
+    /// It takes nothing.
+    Full,
 }
 
 /// What is known of the cluster beside the catalog. A node that is not in it is silent.

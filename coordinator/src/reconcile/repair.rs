@@ -32,7 +32,7 @@ use tarn_proto::{NodeId, TabletId};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::placement::{self, Health, Life, Limits, NodeHealth, Plan};
+use super::placement::{self, Disk, Health, Life, Limits, NodeHealth, Plan};
 use super::tablets::Dropped;
 use crate::Members;
 
@@ -269,7 +269,11 @@ fn node_health(members: &Members, node: NodeId, life: Life) -> NodeHealth {
     NodeHealth {
         life,
         disk_total: load.map_or(0, |load| load.disk_total_bytes),
-        disk_full: load.is_some_and(|load| load.disk_level() != DiskLevel::Ok),
+        disk: match load.map_or(DiskLevel::Ok, |load| load.disk_level()) {
+            DiskLevel::Ok => Disk::Roomy,
+            DiskLevel::Low => Disk::Low,
+            DiskLevel::Full => Disk::Full,
+        },
     }
 }
 

@@ -79,13 +79,21 @@ async fn step(client: &ReplicatedCatalog, table: TableId, remembered: &Mutex<Has
     }
     let Some(job) = catalog.table_by_id(table).and_then(|table| table.job.clone()) else { return };
     let stepped = match &job.work {
-        _ if job.expires_ms <= unix_ms() => cancel_job(client, table, &job, "it took longer than its timeout").await,
+        _ if job.expires_ms <= unix_ms() => cancel_job(client, table, &job, &timed_out(&job)).await,
         SchemaWork::Build { .. } => build(client, table, &job, remembered).await,
         SchemaWork::Rewrite(_) => rewrite(client, table, &job, remembered).await,
     };
     if let Err(error) = stepped {
         debug!(%table, job = job.id, %error, "a change of columns goes on later");
     }
+}
+
+/// Why a job is given up whose time is over.
+fn timed_out(job: &SchemaJob) -> String {
+    let seconds = job.expires_ms.saturating_sub(job.created_ms) / 1000;
+    format!(
+        "timeout: it has not ended within {seconds} s; give it more by ALTER TABLE .. PROPERTIES (\"timeout\" = \"seconds\")"
+    )
 }
 
 /// Whether no transaction is open any more that may name the tablets that the last job of a table has replaced.

@@ -33,8 +33,11 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Tablets that leave a drained node, or one that owns too many, in one round: writes to each wait for some requests to the
 /// volume.
 const GENTLE_MOVES: usize = 16;
-/// Nodes whose numbers of tablets differ by no more are balanced.
-const TOLERANCE: usize = 1;
+/// Nodes whose numbers of tablets differ by no more are balanced, ...
+const LEAST_TOLERANCE: usize = 4;
+/// ... nor are those that differ by no more than one part of so many of what a node owns on average: writes to a tablet
+/// that moves wait, so that tables just made are left where they are.
+const TOLERATED_PART: usize = 10;
 /// Tablets of one request to open them: it must be answered within its time.
 const OPEN_TABLETS: usize = 64;
 /// Tablets whose objects are removed by one request.
@@ -113,6 +116,12 @@ fn owner(tablet: &Tablet) -> Option<NodeId> {
     tablet.nodes().next()
 }
 
+/// By how many tablets nodes that own so many each may differ.
+fn tolerance(counts: &BTreeMap<NodeId, usize>) -> usize {
+    let mean = counts.values().sum::<usize>() / counts.len().max(1);
+    LEAST_TOLERANCE.max(mean / TOLERATED_PART)
+}
+
 /// Which tablets shall have other owners. Pure.
 fn moves(catalog: &Catalog, health: &Health) -> Vec<OwnerMove> {
     if health.usable.is_empty() {
@@ -139,11 +148,12 @@ fn moves(catalog: &Catalog, health: &Health) -> Vec<OwnerMove> {
     lost.iter().for_each(|tablet| give(tablet, &mut counts));
     leaving.iter().take(GENTLE_MOVES).for_each(|tablet| give(tablet, &mut counts));
     if lost.is_empty() && leaving.is_empty() {
+        let tolerance = tolerance(&counts);
         for _ in 0..GENTLE_MOVES {
             let most = counts.iter().max_by_key(|(node, count)| (**count, **node)).map(|(node, count)| (*node, *count));
             let least = counts.values().min().copied().unwrap_or_default();
             let Some((from, count)) = most else { break };
-            if count <= least + TOLERANCE {
+            if count <= least + tolerance {
                 break;
             }
             let Some(tablet) = owned.get_mut(&from).and_then(Vec::pop) else { break };

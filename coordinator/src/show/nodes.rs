@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tarn_catalog::{Node, Role};
 use tarn_proto::NodeId;
-use tarn_proto::wire::NodeLoad;
+use tarn_proto::wire::{DiskLevel, NodeLoad};
 
 use super::format::{ago, bytes, percent};
 use super::rows::Rows;
@@ -62,6 +62,7 @@ pub const STORAGE_NODES: &[&str] = &[
     "DataUsed",
     "SystemDecommissioned",
     "Location",
+    "DiskLevel",
 ];
 
 pub fn coordinators(context: &SessionContext, rows: &mut Rows) {
@@ -107,7 +108,17 @@ pub fn storage_nodes(context: &SessionContext, rows: &mut Rows) {
         row.push(load.map(|l| bytes(l.data_bytes)));
         row.push(Some(node.draining.to_string()));
         row.push(Some(node.location.clone().unwrap_or_default()));
+        row.push(load.map(|load| disk_level(load.disk_level()).to_owned()));
         rows.push_nullable(row);
+    }
+}
+
+/// Whether the node's disk takes more: `LOW` above `disk_warn_percent`, `FULL` where it takes nothing.
+const fn disk_level(level: DiskLevel) -> &'static str {
+    match level {
+        DiskLevel::Ok => "OK",
+        DiskLevel::Low => "LOW",
+        DiskLevel::Full => "FULL",
     }
 }
 

@@ -9,8 +9,7 @@ use tarn_proto::{ColumnId, Index, PartitionId, TableSchema, TabletId, TxnId};
 
 use super::{ColumnInfo, Partition, Table, Tablet};
 
-/// How long a change may take: as long as in StarRocks, a day. Part of the state machine's definition, equal on every
-/// coordinator.
+/// How long a change may take that does not say, in milliseconds: as long as in StarRocks, a day.
 pub const SCHEMA_JOB_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A change of a table's columns or indexes that has not ended. A table has one at a time.

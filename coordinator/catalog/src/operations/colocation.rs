@@ -7,8 +7,8 @@ use tarn_proto::{DataType, GroupId, NodeId, TableId};
 
 use super::dealer::Dealer;
 use super::{Outcome, check_name};
-use crate::command::{BucketNodes, Response};
-use crate::{Catalog, ColocationGroup, Error, Relation, ReplicaState, Role, Table};
+use crate::command::{BucketNodes, Placement, Response};
+use crate::{Catalog, ColocationGroup, Error, Locations, Relation, ReplicaState, Role, Table};
 
 /// Most copies of a tablet. More cost space and writes, and save nothing that a backup would not save better.
 pub const MAX_REPLICATION: u32 = 5;
@@ -34,7 +34,7 @@ impl Catalog {
         Ok(Response::Done)
     }
 
-    pub(super) fn set_colocation(&mut self, table: TableId, group: Option<&str>, placement: &[NodeId]) -> Outcome {
+    pub(super) fn set_colocation(&mut self, table: TableId, group: Option<&str>, placement: &Placement) -> Outcome {
         let table = self.existing_table(table)?;
         let named = group.and_then(|name| self.colocation_group(name)).map(|group| group.id);
         if group.is_some() && named.is_some() && named == table.colocation {
@@ -52,8 +52,15 @@ impl Catalog {
 
     /// The group of this name for a table to be in. If there is none, it is made of the table's buckets: where those of its
     /// first partition are, or where new ones go.
-    pub(super) fn join_group(&mut self, name: &str, table: &Table, placement: &[NodeId]) -> Result<GroupId, Error> {
+    pub(super) fn join_group(&mut self, name: &str, table: &Table, placement: &Placement) -> Result<GroupId, Error> {
         check_name("colocation group", name)?;
+        if table.locations() != Locations::Every {
+            return Err(Error::Colocate(format!(
+                "table `{}` is for some locations only (\"labels.location\"), and a colocation group is for all: leave out one \
+                 of both, or ALTER TABLE .. SET (\"labels.location\" = \"*\") first",
+                table.name
+            )));
+        }
         let types = bucket_types(table)?;
         if let Some(group) = self.colocation_group(name) {
             check_fits(table, &types, group)?;
@@ -148,9 +155,17 @@ impl Catalog {
         })
     }
 
-    /// Distinct locations of storage nodes that take tablets. One that has none stands alone.
-    pub fn storage_locations(&self) -> usize {
-        let usable = || self.storage_nodes().filter(|node| !node.draining && !node.address.is_empty());
+    /// Whether each of so many replicas that are for these locations is to stand at its own: there are enough.
+    pub fn stand_apart(&self, locations: &Locations, replication: u32) -> bool {
+        locations.spread() && self.storage_locations(locations) >= replication as usize
+    }
+
+    /// Distinct locations of storage nodes that take tablets, of those that are meant. One that has none stands alone.
+    fn storage_locations(&self, locations: &Locations) -> usize {
+        let usable = || {
+            let usable = self.storage_nodes().filter(|node| !node.draining && !node.address.is_empty());
+            usable.filter(|node| locations.allow(node.location.as_deref()))
+        };
         let labelled: BTreeSet<&str> = usable().filter_map(|node| node.location.as_deref()).collect();
         labelled.len() + usable().filter(|node| node.location.is_none()).count()
     }

@@ -1,23 +1,36 @@
 //! Which storage nodes the tablets of new partitions lie on.
 //!
-//! The proposer brings a cycle of nodes, ordered and repeated as it wants them filled ([`crate::command::Placement`]). The
-//! first replica of each next tablet goes to the next node of the cycle, and the others to those behind it: on distinct
-//! nodes, and at distinct locations as far as there are. Buckets of a colocated table go where the group has them.
+//! The proposer brings a cycle of nodes, ordered and repeated as it wants them filled ([`Placement`]). The first replica of
+//! each next tablet goes to the next node of the cycle, and the others to those behind it: on distinct nodes, and at distinct
+//! locations as far as there are. Nodes that are better left alone ([`Placement::last`]), or not at the table's locations
+//! ([`crate::Locations`]), get what is left then. Buckets of a colocated table go where the group has them.
 
 use std::collections::BTreeSet;
 
 use tarn_proto::NodeId;
 
+use crate::command::Placement;
 use crate::{Catalog, Error, Role, Table};
 
 /// Most tablets that one command makes: each is a record on every coordinator, and all of them are made at once. Part of
 /// the state machine's definition, equal on every coordinator.
 const MAX_NEW_TABLETS: u32 = 100_000;
 
+/// A node that may be dealt to.
+struct Place {
+    node: NodeId,
+    location: Option<String>,
+    /// Whether it is at one of the table's locations.
+    meant: bool,
+}
+
 /// Deals the new tablets of one table to storage nodes.
 pub(super) struct Dealer {
     table: String,
-    cycle: Vec<(NodeId, Option<String>)>,
+    /// The cycle, and the nodes that get what it cannot take.
+    tiers: [Vec<Place>; 2],
+    /// Whether replicas of one tablet stand at distinct locations, also if some are on nodes of the second tier for it.
+    apart: bool,
     /// Copies of each tablet; fewer than the table asks for while nodes are away.
     copies: usize,
     next: u64,
@@ -30,19 +43,22 @@ impl Dealer {
     /// A dealer for a table that has the tablets that it has. Dealing goes on where it ended for those, and tables begin at
     /// different nodes: else every table of one bucket would lie on the first. A majority of a tablet's copies must find a
     /// node; the others are added when nodes come back.
-    pub(super) fn new(catalog: &Catalog, placement: &[NodeId], table: &Table) -> Result<Self, Error> {
+    pub(super) fn new(catalog: &Catalog, placement: &Placement, table: &Table) -> Result<Self, Error> {
         if placement.is_empty() {
             return Err(Error::NoStorageNode);
         }
-        let mut cycle = Vec::with_capacity(placement.len());
-        for id in placement {
-            match catalog.nodes.get(id) {
-                Some(node) if node.role == Role::Storage => cycle.push((*id, node.location.clone())),
-                Some(node) => return Err(Error::Invalid(format!("{id} is a {}, not a storage node", node.role))),
-                None => return Err(Error::UnknownNode(*id)),
+        let locations = table.locations();
+        let place = |id: &NodeId| match catalog.nodes.get(id) {
+            Some(node) if node.role == Role::Storage => {
+                let meant = locations.allow(node.location.as_deref());
+                Ok(Place { node: *id, location: node.location.clone(), meant })
             }
-        }
-        let alive: BTreeSet<NodeId> = placement.iter().copied().collect();
+            Some(node) => Err(Error::Invalid(format!("{id} is a {}, not a storage node", node.role))),
+            None => Err(Error::UnknownNode(*id)),
+        };
+        let tier = |nodes: &[NodeId]| nodes.iter().map(place).collect::<Result<Vec<_>, _>>();
+        let tiers = [tier(&placement.cycle)?, tier(&placement.last)?];
+        let alive: BTreeSet<NodeId> = placement.nodes().collect();
         let wanted = table.replication as usize;
         if alive.len() < wanted / 2 + 1 {
             let (replication, alive) = (table.replication, alive.into_iter().collect());
@@ -50,11 +66,12 @@ impl Dealer {
         }
         let group = table.colocation.and_then(|group| catalog.colocation_groups.get(&group));
         let tablets = table.tablets().count() as u64;
-        let next = (mix(table.id.get()) % placement.len() as u64).wrapping_add(tablets);
+        let next = (mix(table.id.get()) % placement.nodes().count() as u64).wrapping_add(tablets);
         Ok(Self {
             table: table.name.clone(),
             copies: wanted.min(alive.len()),
-            cycle,
+            tiers,
+            apart: catalog.stand_apart(&locations, table.replication),
             next,
             left: MAX_NEW_TABLETS,
             sequence: group.map(|group| group.sequence.clone()),
@@ -89,24 +106,30 @@ impl Dealer {
 
     /// The nodes of the next tablet by the cycle alone.
     pub(super) fn deal_next(&mut self) -> Vec<NodeId> {
-        let length = self.cycle.len();
-        let start = (self.next % length as u64) as usize;
-        self.next = self.next.wrapping_add(1);
-        let mut chosen: Vec<&(NodeId, Option<String>)> = Vec::with_capacity(self.copies);
-        for apart in [true, false] {
-            for place in (0..length).map(|i| &self.cycle[(start + i) % length]) {
-                if chosen.len() == self.copies {
-                    break;
-                }
-                let shares = |other: &&(NodeId, Option<String>)| {
-                    other.0 == place.0 || apart && place.1.is_some() && other.1 == place.1
-                };
-                if !chosen.iter().any(shares) {
-                    chosen.push(place);
+        let next = self.next;
+        self.next = next.wrapping_add(1);
+        // Where locations are enough, one of its own counts for more than a disk that fills up.
+        let rounds = match self.apart {
+            true => [(0, true), (1, true), (0, false), (1, false)],
+            false => [(0, true), (0, false), (1, true), (1, false)],
+        };
+        let mut chosen: Vec<&Place> = Vec::with_capacity(self.copies);
+        for meant in [true, false] {
+            for (tier, apart) in rounds {
+                let tier = &self.tiers[tier];
+                let length = tier.len();
+                for place in (0..length).map(|i| &tier[((next % length as u64) as usize + i) % length]) {
+                    let shares = |other: &&Place| {
+                        other.node == place.node
+                            || apart && place.location.is_some() && other.location == place.location
+                    };
+                    if chosen.len() < self.copies && place.meant == meant && !chosen.iter().any(shares) {
+                        chosen.push(place);
+                    }
                 }
             }
         }
-        chosen.into_iter().map(|(node, _)| *node).collect()
+        chosen.into_iter().map(|place| place.node).collect()
     }
 }
 

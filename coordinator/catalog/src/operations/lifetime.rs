@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tarn_proto::{NodeId, PartitionId, TableId};
+use tarn_proto::{PartitionId, TableId};
 
 use super::Outcome;
 use super::dealer::Dealer;
 use super::partition::Layout;
-use crate::command::{PartitionSpec, Response};
+use crate::command::{PartitionSpec, Placement, Response};
 use crate::{Catalog, Error, Partitioning};
 
 impl Catalog {
@@ -17,7 +17,7 @@ impl Catalog {
         add: &[PartitionSpec],
         drop: &[PartitionId],
         buckets: Option<u32>,
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Outcome {
         if self.existing_table(table)?.partitioning == Partitioning::None {

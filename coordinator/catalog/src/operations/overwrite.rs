@@ -11,12 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tarn_proto::{NodeId, PartitionId, TableId, TxnId, Version};
+use tarn_proto::{PartitionId, TableId, TxnId, Version};
 
 use super::Outcome;
 use super::dealer::Dealer;
 use super::transaction::refused;
-use crate::command::Response;
+use crate::command::{Placement, Response};
 use crate::{Catalog, Error, Overwrite, Partition, Replacement, Table, Transaction, TransactionState};
 
 impl Catalog {
@@ -26,7 +26,7 @@ impl Catalog {
         table: TableId,
         whole: bool,
         partitions: &BTreeMap<PartitionId, Option<Version>>,
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Outcome {
         let transaction = self.existing_transaction(txn)?;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use tarn_proto::{NodeId, PartitionId, TableId};
+use tarn_proto::{PartitionId, TableId};
 
 use super::bounds::{Cover, normalize};
 use super::dealer::Dealer;
+use super::temporary::{check_distinct, unknown_temporary};
 use super::{Outcome, check_name};
-use crate::command::{PartitionSpec, Response};
+use crate::command::{PartitionSpec, Placement, Response};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Table};
 
 type Partitions = OrdMap<PartitionId, Arc<Partition>>;
@@ -110,7 +111,7 @@ impl Catalog {
         table: TableId,
         specs: &[PartitionSpec],
         fail_if_exists: bool,
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Outcome {
         let table = self.existing_table(table)?;
@@ -143,19 +144,35 @@ impl Catalog {
         Ok(Response::Partitions(ids))
     }
 
-    pub(super) fn drop_partition(&mut self, table: TableId, name: &str, if_exists: bool) -> Outcome {
+    pub(super) fn drop_partitions(
+        &mut self,
+        table: TableId,
+        names: &[String],
+        temporary: bool,
+        if_exists: bool,
+    ) -> Outcome {
         let table = self.existing_table(table)?;
-        let Some(partition) = table.partition(name) else {
-            return if if_exists { Ok(Response::Done) } else { Err(unknown(&table, name)) };
-        };
-        if table.partitioning == Partitioning::None {
-            return Err(Error::Invalid(format!(
-                "table `{}` is not partitioned: to empty it, use TRUNCATE TABLE",
-                table.name
-            )));
+        check_distinct(names)?;
+        for name in names {
+            let found = if temporary { table.temporary_partition(name) } else { table.partition(name) };
+            let Some(partition) = found else {
+                match (if_exists, temporary) {
+                    (true, _) => continue,
+                    (false, true) => return Err(unknown_temporary(&table, name)),
+                    (false, false) => return Err(unknown(&table, name)),
+                }
+            };
+            if table.partitioning == Partitioning::None {
+                return Err(Error::Invalid(format!(
+                    "table `{}` is not partitioned: to empty it, use TRUNCATE TABLE",
+                    table.name
+                )));
+            }
+            let changed = self.table_mut(table.id)?;
+            let of_kind = if temporary { &mut changed.temporary } else { &mut changed.partitions };
+            of_kind.remove(&partition.id);
+            self.drop_tablets(partition);
         }
-        self.table_mut(table.id)?.partitions.remove(&partition.id);
-        self.drop_tablets(partition);
         Ok(Response::Done)
     }
 

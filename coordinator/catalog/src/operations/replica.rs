@@ -105,7 +105,7 @@ impl Catalog {
         let at = |other: NodeId| self.nodes.get(&other).and_then(|other| other.location.as_ref());
         let shares = |other: &NodeId| Some(*other) != replaces && at(*other) == Some(location);
         let other = tablet.nodes().find(shares)?;
-        (self.storage_locations() >= table.replication as usize).then_some(other)
+        self.stand_apart(&table.locations(), table.replication).then_some(other)
     }
 
     fn remove_replica(&mut self, id: TabletId, node: NodeId, committed: &Committed) -> Result<(), Error> {

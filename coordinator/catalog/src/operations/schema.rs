@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use tarn_proto::{Aggregation, Column, ColumnId, SchemaVersion, TableId, segment};
 
-use super::{Outcome, check_name, table_model};
+use super::{Outcome, RETENTION_CONDITION, check_name, table_model};
 use crate::command::{Alteration, NewColumn, Place, Response};
-use crate::model::{ColumnInfo, DefaultValue, Rewrite, SCHEMA_JOB_TIMEOUT_MS, SchemaChange, SchemaJob, SchemaWork};
+use crate::model::{ColumnInfo, DefaultValue, Rewrite, SchemaChange, SchemaJob, SchemaWork};
 use crate::{Catalog, Error, Partitioning, Table};
 
 pub(super) use index::check as check_indexes;
@@ -41,6 +41,7 @@ impl Catalog {
         table: TableId,
         from: SchemaVersion,
         alterations: &[Alteration],
+        timeout_ms: u64,
         now_ms: u64,
     ) -> Outcome {
         let before = self.existing_table(table)?;
@@ -78,7 +79,7 @@ impl Catalog {
                 SchemaWork::Rewrite(Rewrite { to, columns, explicit_sort_key, shadows, frozen_ms: None })
             }
         };
-        let expires_ms = now_ms.saturating_add(SCHEMA_JOB_TIMEOUT_MS);
+        let expires_ms = now_ms.saturating_add(timeout_ms);
         altered.job = Some(Arc::new(SchemaJob { id, created_ms: now_ms, expires_ms, work, progress: None }));
         *self.table_mut(table)? = altered;
         Ok(Response::Done)
@@ -278,11 +279,25 @@ impl Table {
         let index = self.schema.index_of(id);
         if !self.column(id)?.name.eq_ignore_ascii_case(name) {
             self.check_free(name)?;
+            self.check_unnamed(id)?;
         }
         if let Some(index) = index {
             self.schema.columns[index].name = name.to_owned();
         }
         Ok(())
+    }
+
+    /// Refuses to rename a column that a property's text names.
+    fn check_unnamed(&self, id: ColumnId) -> Result<(), Error> {
+        let (name, condition) = (&self.column(id)?.name, self.properties.get(RETENTION_CONDITION));
+        match condition.is_some_and(|condition| names(condition, name)) {
+            true => Err(Error::Alter(format!(
+                "column `{name}` of table `{}` is named by its property \"{RETENTION_CONDITION}\": ALTER TABLE .. SET \
+                 (\"{RETENTION_CONDITION}\" = \"\") first, and set it again with the column's new name",
+                self.name
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// What the rows of the table are arranged by. What places them in partitions and buckets counts first.
@@ -327,6 +342,16 @@ impl Table {
         self.schema.columns = columns;
         Ok(effect)
     }
+}
+
+/// Whether an expression's text may name a column: its name stands there as a word.
+fn names(text: &str, column: &str) -> bool {
+    let (text, column) = (text.to_lowercase(), column.to_lowercase());
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(&column).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + column.len()..]);
+        !before.ends_with(is_word) && !after.starts_with(is_word)
+    })
 }
 
 /// What a column places or orders rows by.

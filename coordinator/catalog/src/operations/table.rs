@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use tarn_proto::{DatabaseId, NodeId, PartitionId, TableId};
+use tarn_proto::{DatabaseId, PartitionId, TableId};
 
 use super::dealer::Dealer;
 use super::partition::{Layout, unknown};
+use super::properties::check_locations;
 use super::{Outcome, table_spec};
-use crate::command::{PartitionSpec, Response, TableSpec};
+use crate::command::{PartitionSpec, Placement, Response, TableSpec};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, SchemaHistory, Table};
 
 impl Catalog {
@@ -18,7 +19,7 @@ impl Catalog {
         database: DatabaseId,
         spec: &TableSpec,
         if_not_exists: bool,
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Outcome {
         self.existing_database(database)?;
@@ -65,6 +66,7 @@ impl Catalog {
         if let Some(group) = &spec.colocate_with {
             table.colocation = Some(self.join_group(group, &table, placement)?);
         }
+        check_locations(&table, &table.properties)?;
         table.partitions = self.first_partitions(&table, &spec.partitions, placement, now_ms)?;
         self.insert_relation(database, Relation::Table(Arc::new(table)));
         Ok(Response::Table(id))
@@ -74,7 +76,7 @@ impl Catalog {
         &mut self,
         table: &Table,
         specs: &[PartitionSpec],
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Result<OrdMap<PartitionId, Arc<Partition>>, Error> {
         let whole = PartitionSpec { name: table.name.clone(), bounds: Bounds::All };
@@ -159,7 +161,7 @@ impl Catalog {
         &mut self,
         table: TableId,
         names: &[String],
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Outcome {
         let table = self.existing_table(table)?;

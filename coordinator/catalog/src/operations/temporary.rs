@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tarn_proto::{NodeId, TableId};
+use tarn_proto::TableId;
 
 use super::Outcome;
 use super::dealer::Dealer;
 use super::partition::{Layout, unknown};
-use crate::command::{PartitionSpec, Response};
+use crate::command::{PartitionSpec, Placement, Response};
 use crate::{Bounds, Catalog, Error, Partition, Partitioning, Relation, Table, Value};
 
 impl Catalog {
@@ -16,7 +16,7 @@ impl Catalog {
         &mut self,
         table: TableId,
         specs: &[PartitionSpec],
-        placement: &[NodeId],
+        placement: &Placement,
         now_ms: u64,
     ) -> Outcome {
         let table = self.existing_table(table)?;
@@ -38,16 +38,6 @@ impl Catalog {
             self.table_mut(table.id)?.temporary.insert(partition.id, Arc::new(partition));
         }
         Ok(Response::Partitions(ids))
-    }
-
-    pub(super) fn drop_temporary_partition(&mut self, table: TableId, name: &str, if_exists: bool) -> Outcome {
-        let table = self.existing_table(table)?;
-        let Some(partition) = table.temporary_partition(name) else {
-            return if if_exists { Ok(Response::Done) } else { Err(unknown_temporary(&table, name)) };
-        };
-        self.table_mut(table.id)?.temporary.remove(&partition.id);
-        self.drop_tablets(partition);
-        Ok(Response::Done)
     }
 
     /// Drops all of a table's temporary partitions.
@@ -111,11 +101,11 @@ impl Catalog {
     }
 }
 
-fn unknown_temporary(table: &Table, partition: &str) -> Error {
+pub(super) fn unknown_temporary(table: &Table, partition: &str) -> Error {
     Error::UnknownTemporaryPartition { table: table.name.clone(), partition: partition.to_owned() }
 }
 
-fn check_distinct(names: &[String]) -> Result<(), Error> {
+pub(super) fn check_distinct(names: &[String]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     match names.iter().find(|name| !seen.insert(name.to_ascii_lowercase())) {
         Some(name) => Err(Error::Invalid(format!("partition `{name}` is named twice"))),

@@ -171,10 +171,10 @@ impl Catalog {
             return meanwhile();
         }
         if !table.temporary.is_empty() {
-            return Err(Error::Invalid(format!(
-                "table `{}` has temporary partitions, which are not moved: drop them, or let them replace others, first",
-                table.name
-            )));
+            return Err(Error::TemporaryNotMoved {
+                table: table.name.clone(),
+                partitions: table.temporary.values().map(|partition| partition.name.clone()).collect(),
+            });
         }
         for partition in table.partitions.values() {
             self.drop_tablets(partition);

@@ -1,6 +1,6 @@
 //! Colocation groups.
 
-use tarn_catalog::command::{BucketNodes, TableSpec};
+use tarn_catalog::command::{BucketNodes, Placement, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::*;
 
@@ -64,7 +64,8 @@ fn a_group_is_there_as_long_as_a_table_is_in_it() {
     assert!(tested.catalog.colocation_groups.is_empty());
     // One of no partitions, where there is no node to put its buckets.
     let empty = tested.create(shop, by_day("empty", vec![]));
-    let nowhere = Operation::SetColocation { table: empty, group: Some("g".to_owned()), placement: vec![] };
+    let nowhere =
+        Operation::SetColocation { table: empty, group: Some("g".to_owned()), placement: Placement::default() };
     assert_eq!(tested.refuse(nowhere), Error::NoStorageNode);
     assert_eq!(tested.run(join(empty, Some("g"))), Response::Done);
     assert_eq!(group(&tested, "g").sequence.len(), 2);
@@ -123,12 +124,42 @@ fn copies_and_buckets_of_a_colocated_table_stay_as_many() {
 }
 
 #[test]
+fn a_group_is_for_all_locations() {
+    let (mut tested, shop) = Tested::new();
+    let mut spec = colocated("t", "g");
+    spec.properties.insert(LOCATION.to_owned(), "rack:r1".to_owned());
+    let create = |spec| Operation::CreateTable {
+        database: shop,
+        table: Box::new(spec),
+        if_not_exists: false,
+        placement: placement(),
+    };
+    assert!(matches!(tested.refuse(create(spec.clone())), Error::Colocate(_)));
+    spec.properties.insert(LOCATION.to_owned(), "*".to_owned());
+    let Response::Table(table) = tested.run(create(spec)) else { panic!("no table") };
+    let set = |tested: &Tested, locations: &str| Operation::SetTableProperties {
+        table,
+        properties: [(LOCATION.to_owned(), locations.to_owned())].into(),
+        before: tested.catalog.table_by_id(table).unwrap().properties.clone(),
+    };
+    let some = set(&tested, "rack:r1");
+    assert!(tested.refuse(some).to_string().contains("colocate_with"));
+    tested.run(Operation::SetColocation { table, group: None, placement: placement() });
+    let some = set(&tested, "rack:r1");
+    assert_eq!(tested.run(some), Response::Done);
+    let join = Operation::SetColocation { table, group: Some("g".to_owned()), placement: placement() };
+    assert!(tested.refuse(join).to_string().contains("labels.location"));
+    let wrong = set(&tested, "r1");
+    assert!(matches!(tested.refuse(wrong), Error::Invalid(_)));
+}
+
+#[test]
 fn a_bucket_moves_from_where_it_was_thought_to_be() {
     let (mut tested, shop) = Tested::new();
     tested.create(shop, colocated("a", "g"));
     let found = group(&tested, "g");
     let before = found.sequence[0].clone();
-    let other = placement().into_iter().find(|node| !before.contains(node)).unwrap();
+    let other = nodes().into_iter().find(|node| !before.contains(node)).unwrap();
     let moved = |bucket, before: &[NodeId], nodes: &[NodeId]| Operation::MoveBuckets {
         group: found.id,
         buckets: vec![BucketNodes { bucket, before: before.to_vec(), nodes: nodes.to_vec() }],
@@ -137,11 +168,11 @@ fn a_bucket_moves_from_where_it_was_thought_to_be() {
     assert!(tested.refuse(moved(0, &nodes, &before)).to_string().contains("moved meanwhile"));
     assert!(tested.refuse(moved(9, &before, &nodes)).to_string().contains("moved meanwhile"));
     assert!(tested.refuse(moved(0, &before, &[other, other])).to_string().contains("distinct nodes"));
-    assert!(tested.refuse(moved(0, &before, &placement())).to_string().contains("2 copies at most"));
+    assert!(tested.refuse(moved(0, &before, &placement().cycle)).to_string().contains("2 copies at most"));
     assert!(tested.refuse(moved(0, &before, &[NodeId(5)])).to_string().contains("not registered"));
     assert_eq!(tested.run(moved(0, &before, &nodes)), Response::Done);
     assert!(!tested.catalog.is_stable(&group(&tested, "g")));
-    let node = placement().into_iter().find(|node| !found.sequence[1].contains(node)).unwrap();
+    let node = placement().nodes().find(|node| !found.sequence[1].contains(node)).unwrap();
     tested.run(Operation::SetDraining { node, draining: true });
     assert!(tested.refuse(moved(1, &found.sequence[1], &[node])).to_string().contains("drained"));
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place, TableSpec};
+use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place, Placement, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::encoding;
 use tarn_proto::time::TimeUnit;
@@ -89,8 +89,12 @@ fn partition_commands() -> [Command; 6] {
     let table = TableId(1005);
     let list = names("p1", &["ä", "b"]);
     [
-        Operation::AddTemporaryPartitions { table, partitions: vec![list.clone()], placement: placement() },
-        Operation::DropTemporaryPartition { table, name: "p1".to_owned(), if_exists: true },
+        Operation::AddTemporaryPartitions {
+            table,
+            partitions: vec![list.clone()],
+            placement: Placement { last: vec![NodeId(1004)], ..placement() },
+        },
+        Operation::DropPartitions { table, names: vec!["p1".to_owned()], temporary: true, if_exists: true },
         Operation::ReplacePartitions {
             table,
             partitions: vec!["p1".to_owned(), "p2".to_owned()],
@@ -215,7 +219,12 @@ fn alterations() -> [Command; 2] {
         Alteration::SetComment { comment: "c".to_owned() },
     ];
     [
-        Operation::AlterTable { table: TableId(1005), schema_version: SchemaVersion(300), alterations },
+        Operation::AlterTable {
+            table: TableId(1005),
+            schema_version: SchemaVersion(300),
+            alterations,
+            timeout_ms: 5_000,
+        },
         Operation::SwapTables { one: TableId(1005), other: TableId(1010) },
     ]
     .map(|operation| Command { request_id: 9, operation })
@@ -230,7 +239,8 @@ fn altered() -> Catalog {
     let Alteration::AddColumns { mut columns, .. } = alterations[0].clone() else { panic!("no column") };
     columns[0].aggregation = None;
     let alterations = vec![Alteration::AddColumns { columns, place: Place::Last }];
-    tested.run(Operation::AlterTable { table, schema_version: SchemaVersion(1), alterations });
+    let schema_version = SchemaVersion(1);
+    tested.run(Operation::AlterTable { table, schema_version, alterations, timeout_ms: SCHEMA_JOB_TIMEOUT_MS });
     tested.catalog
 }
 

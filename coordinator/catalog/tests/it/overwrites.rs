@@ -203,7 +203,7 @@ fn a_table_that_is_overwritten_as_a_whole_gets_no_partition_before_the_commit() 
     let partitions = all(&tested);
     tested.prepare(txn, &partitions, true);
     // What is dropped before the commit, and has no new rows, is not missed.
-    tested.run(Operation::DropPartition { table, name: "p2".to_owned(), if_exists: false });
+    tested.run(Operation::DropPartitions { table, names: vec!["p2".to_owned()], temporary: false, if_exists: false });
     tested.commit(txn, vec![]);
     tested.run(visible(txn));
     assert_eq!(rows(&tested, table), [("p1".to_owned(), 0), ("p3".to_owned(), 0)]);
@@ -259,7 +259,7 @@ fn rows_that_come_from_a_partition_which_is_gone_replace_nothing() {
     let p1 = id(&tested, table, "p1");
     let p2 = id(&tested, table, "p2");
     let read = [(p1, Some(Version(2))), (p2, Some(Version(2)))];
-    let drop = Operation::DropPartition { table, name: "p2".to_owned(), if_exists: false };
+    let drop = Operation::DropPartitions { table, names: vec!["p2".to_owned()], temporary: false, if_exists: false };
     let [early, late] = ["early", "late"].map(|label| tested.begin(database, label, table));
     tested.prepare(early, &read, true);
     assert_eq!(tested.run(drop), Response::Done);

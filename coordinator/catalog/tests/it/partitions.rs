@@ -1,6 +1,6 @@
 //! Adding, dropping and renaming partitions.
 
-use tarn_catalog::command::PartitionSpec;
+use tarn_catalog::command::{PartitionSpec, Placement};
 use tarn_catalog::*;
 use tarn_proto::*;
 
@@ -11,7 +11,7 @@ fn add(table: TableId, partitions: Vec<PartitionSpec>, fail_if_exists: bool) -> 
 }
 
 fn drop_partition(table: TableId, name: &str) -> Operation {
-    Operation::DropPartition { table, name: name.to_owned(), if_exists: false }
+    Operation::DropPartitions { table, names: vec![name.to_owned()], temporary: false, if_exists: false }
 }
 
 fn ids(response: Response) -> Vec<PartitionId> {
@@ -44,7 +44,7 @@ fn partitions_that_exist_are_answered_without_a_storage_node() {
         table,
         partitions: vec![partition],
         fail_if_exists: false,
-        placement: vec![],
+        placement: Placement::default(),
     };
     assert_eq!(ids(tested.run(nowhere(names("pa", &["a"])))), first);
     assert_eq!(tested.refuse(nowhere(names("pb", &["b"]))), Error::NoStorageNode);
@@ -132,8 +132,27 @@ fn dropped_partitions_leave_their_tablets_to_be_cleaned_up() {
     tested.run(Operation::ForgetTablets { tablets: vec![tablets[0].id, TabletId(0)] });
     assert_eq!(tested.catalog.dropped_tablets.len(), 1);
     assert!(matches!(tested.refuse(drop_partition(table, "p1")), Error::UnknownPartition { .. }));
-    let if_exists = Operation::DropPartition { table, name: "p1".to_owned(), if_exists: true };
+    let if_exists =
+        Operation::DropPartitions { table, names: vec!["p1".to_owned()], temporary: false, if_exists: true };
     assert_eq!(tested.run(if_exists), Response::Done);
+}
+
+#[test]
+fn of_several_partitions_all_are_dropped_or_none() {
+    let (mut tested, database) = Tested::new();
+    let table = tested.create(database, by_day("t", vec![days("p1", 0, 1), days("p2", 1, 2), days("p3", 2, 3)]));
+    let drop = |names: &[&str], if_exists| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Operation::DropPartitions { table, names, temporary: false, if_exists }
+    };
+    let left = |tested: &Tested| -> Vec<String> {
+        tested.catalog.table_by_id(table).unwrap().partitions.values().map(|p| p.name.clone()).collect()
+    };
+    assert!(matches!(tested.refuse(drop(&["p1", "p9"], false)), Error::UnknownPartition { .. }));
+    assert!(tested.refuse(drop(&["p1", "P1"], true)).to_string().contains("named twice"));
+    assert_eq!(left(&tested), ["p1", "p2", "p3"]);
+    assert_eq!(tested.run(drop(&["p1", "p9", "p3"], true)), Response::Done);
+    assert_eq!(left(&tested), ["p2"]);
 }
 
 #[test]
@@ -155,7 +174,7 @@ fn tablets_of_added_partitions_go_on_where_the_last_ended() {
     for day in 0..6 {
         tested.run(add(table, vec![days(&format!("p{day}"), day, day + 1)], true));
     }
-    for node in placement() {
+    for node in nodes() {
         let table = tested.catalog.table_by_id(table).unwrap();
         assert_eq!(table.tablets().filter(|(_, _, t)| t.nodes().eq([node])).count(), 4);
     }

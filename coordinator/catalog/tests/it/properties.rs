@@ -1,7 +1,7 @@
 //! Random command sequences.
 
 use proptest::prelude::*;
-use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place, TableSpec};
+use tarn_catalog::command::{Alteration, NewColumn, PartitionSpec, Place, Placement, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::*;
 
@@ -87,8 +87,8 @@ impl Step {
         pick(open, self.pick[2], self.txn(catalog))
     }
 
-    fn placement(&self, catalog: &Catalog) -> Vec<NodeId> {
-        if self.pick[3] == 0 { vec![NodeId(0)] } else { catalog.storage_nodes().map(|n| n.id).collect() }
+    fn placement(&self, catalog: &Catalog) -> Placement {
+        if self.pick[3] == 0 { vec![NodeId(0)].into() } else { catalog.storage_nodes().map(|n| n.id).collect() }
     }
 
     fn partition_specs(&self, by_name: bool) -> Vec<PartitionSpec> {
@@ -151,7 +151,12 @@ impl Step {
                 let placement = self.placement(catalog);
                 Operation::AddPartitions { table, partitions, fail_if_exists: flag, placement }
             }
-            22 => Operation::DropPartition { table: self.table(catalog), name: name("P", c, 4), if_exists: flag },
+            22 => Operation::DropPartitions {
+                table: self.table(catalog),
+                names: vec![name("P", c, 4), name("P", d, 4)],
+                temporary: false,
+                if_exists: flag,
+            },
             23 => Operation::RenamePartition {
                 table: self.table(catalog),
                 name: name("p", c, 4),
@@ -242,9 +247,10 @@ impl Step {
                 },
                 placement: self.placement(catalog),
             },
-            51 => Operation::DropTemporaryPartition {
+            51 => Operation::DropPartitions {
                 table: self.table(catalog),
-                name: temporary(catalog, self.table(catalog), c),
+                names: vec![temporary(catalog, self.table(catalog), c)],
+                temporary: true,
                 if_exists: flag,
             },
             52 | 53 => Operation::ReplacePartitions {
@@ -324,7 +330,7 @@ impl Step {
                 };
                 let alterations =
                     if b < 100 { vec![add] } else { vec![other, add].into_iter().skip(b as usize % 2).collect() };
-                Operation::AlterTable { table, schema_version: version, alterations }
+                Operation::AlterTable { table, schema_version: version, alterations, timeout_ms: 1000 }
             }
             65 => Operation::SwapTables {
                 one: self.table(catalog),

@@ -55,7 +55,7 @@ fn nodes_are_listed_by_role() {
     tested.run(register(Role::Compute, "c:1", None));
     tested.run(register(Role::Coordinator, "o:1", Some(NodeId(1))));
     let ids = |role| tested.catalog.nodes_of(role).map(|n| n.id).collect::<Vec<_>>();
-    assert_eq!(ids(Role::Storage), placement());
+    assert_eq!(ids(Role::Storage), nodes());
     assert_eq!(ids(Role::Coordinator), [NodeId(1)]);
     assert_eq!(tested.catalog.compute_nodes().count(), 1);
     assert_eq!(tested.catalog.storage_nodes().count(), 3);

@@ -1,6 +1,6 @@
 //! Replicas of tablets: what may become of them, and what would be unsafe.
 
-use tarn_catalog::command::{AddReplica, CaughtUp, ReplicaKey, TableSpec};
+use tarn_catalog::command::{AddReplica, CaughtUp, Placement, ReplicaKey, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::*;
 
@@ -25,7 +25,7 @@ fn world(replication: u32) -> World {
     tested.run(register(Role::Storage, "storage-4:9000", None));
     let mut spec = copies(whole("t"), replication);
     spec.distribution.buckets = 1;
-    let placement = [A, B, C][..replication as usize].to_vec();
+    let placement = [A, B, C][..replication as usize].to_vec().into();
     let create = Operation::CreateTable { database: shop, table: Box::new(spec), if_not_exists: false, placement };
     let Response::Table(table) = tested.run(create) else { panic!("no table") };
     let tablet = tested.partition(table, "t").tablets[0].id;
@@ -312,7 +312,7 @@ fn new_tablets_lie_on_distinct_nodes_at_distinct_locations() {
     let create = |name: &str, replication, placement: &[NodeId]| {
         let mut spec = copies(whole(name), replication);
         spec.distribution.buckets = 8;
-        let placement = placement.to_vec();
+        let placement = placement.to_vec().into();
         Operation::CreateTable { database: shop, table: Box::new(spec), if_not_exists: false, placement }
     };
     let Response::Table(two) = tested.run(create("two", 2, &[A, B, C, D])) else { panic!("no table") };
@@ -338,6 +338,58 @@ fn new_tablets_lie_on_distinct_nodes_at_distinct_locations() {
     for replication in [0, 6] {
         assert!(matches!(tested.refuse(create("x", replication, &[A, B, C, D])), Error::Invalid(_)));
     }
+}
+
+#[test]
+fn new_tablets_lie_on_nodes_that_fill_up_or_are_not_meant_only_where_no_other_is_left() {
+    let (mut tested, shop) = Tested::new();
+    tested.run(register(Role::Storage, "storage-4:9000", None));
+    for (node, rack) in [(A, "a"), (B, "b"), (C, "c"), (D, "c")] {
+        tested.run(Operation::SetNodeLocation { node, location: Some(format!("rack:{rack}")) });
+    }
+    let mut create =
+        |name: &str, replication, locations: &str, cycle: &[NodeId], last: &[NodeId]| -> Vec<Vec<NodeId>> {
+            let mut spec = copies(whole(name), replication);
+            spec.distribution.buckets = 6;
+            spec.properties.insert(LOCATION.to_owned(), locations.to_owned());
+            let placement = Placement { cycle: cycle.to_vec(), last: last.to_vec() };
+            let create =
+                Operation::CreateTable { database: shop, table: Box::new(spec), if_not_exists: false, placement };
+            let Response::Table(table) = tested.run(create) else { panic!("no table") };
+            let sorted = |tablet: &Tablet| {
+                let mut nodes: Vec<NodeId> = tablet.nodes().collect();
+                nodes.sort_unstable();
+                nodes
+            };
+            tested.partition(table, name).tablets.iter().map(sorted).collect()
+        };
+    assert!(create("two", 2, "*", &[A, B], &[C, D]).iter().all(|nodes| *nodes == [A, B]));
+    let three = create("three", 3, "*", &[A, B], &[C, D]);
+    assert!(three.iter().all(|nodes| *nodes == [A, B, C] || *nodes == [A, B, D]), "{three:?}");
+    assert!(three.iter().any(|nodes| nodes.contains(&C)) && three.iter().any(|nodes| nodes.contains(&D)), "in turn");
+    // A location of its own counts for more than a disk that fills up, where there are enough.
+    assert!(create("racks", 2, "*", &[C, D], &[A]).iter().all(|nodes| nodes.contains(&A)));
+    assert!(create("unaware", 2, "", &[C, D], &[A]).iter().all(|nodes| *nodes == [C, D]));
+    assert!(create("meant", 2, "rack:b,rack:c", &[A, B, C], &[]).iter().all(|nodes| *nodes == [B, C]));
+    assert!(create("few", 2, "rack:b", &[A, B, C], &[]).iter().all(|nodes| nodes.contains(&B)), "as far as there are");
+    assert!(create("none", 2, "rack:x", &[A, B], &[]).iter().all(|nodes| *nodes == [A, B]));
+}
+
+#[test]
+fn a_replica_need_not_stand_apart_where_its_table_is_not_aware_of_locations() {
+    let mut world = world(1);
+    for node in [A, D] {
+        world.tested.run(Operation::SetNodeLocation { node, location: Some("rack:a".to_owned()) });
+    }
+    let table = world.tested.catalog.tablets[&world.tablet].table;
+    world.tested.run(Operation::SetReplication { table, replication: 2 });
+    assert!(world.add(D, None).unwrap_err().contains("at its location"));
+    let before = world.tested.catalog.table_by_id(table).unwrap().properties.clone();
+    let properties = [(LOCATION.to_owned(), String::new())].into();
+    let unaware = Operation::SetTableProperties { table, properties, before };
+    assert_eq!(world.tested.run(unaware), Response::Done);
+    assert_eq!(world.tested.catalog.table_by_id(table).unwrap().properties[LOCATION], "");
+    world.add(D, None).unwrap();
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn table(tested: &Tested, id: TableId) -> Table {
 
 pub fn alter(tested: &mut Tested, id: TableId, alterations: Vec<Alteration>) -> Response {
     let schema_version = table(tested, id).schema.version;
-    tested.run(Operation::AlterTable { table: id, schema_version, alterations })
+    tested.run(Operation::AlterTable { table: id, schema_version, alterations, timeout_ms: SCHEMA_JOB_TIMEOUT_MS })
 }
 
 fn done(tested: &mut Tested, id: TableId, alterations: Vec<Alteration>) {
@@ -222,6 +222,35 @@ fn merged_tables_take_columns_with_an_aggregation_alone() {
 }
 
 #[test]
+fn a_column_that_a_condition_names_keeps_its_name() {
+    let (mut tested, database) = Tested::new();
+    let mut spec = by_day("t", vec![days("p1", 0, 1)]);
+    let condition = "Day >= current_date() - interval 3 month and days < 5";
+    spec.properties.insert(RETENTION_CONDITION.to_owned(), condition.to_owned());
+    let id = tested.create(database, spec);
+    let message = refused(&mut tested, id, rename(1, "date"));
+    assert!(message.contains("column `day`") && message.contains(RETENTION_CONDITION), "{message}");
+    // No word of its own there, and nobody else's.
+    done(&mut tested, id, vec![rename(1, "DAY"), rename(2, "interva"), rename(2, "a"), rename(3, "b")]);
+    let before = table(&tested, id).properties;
+    let properties = [(RETENTION_CONDITION.to_owned(), String::new())].into();
+    tested.run(Operation::SetTableProperties { table: id, properties, before });
+    done(&mut tested, id, vec![rename(1, "date")]);
+}
+
+#[test]
+fn a_change_that_takes_time_has_the_time_that_it_was_given() {
+    let (mut tested, database) = Tested::new();
+    tested.now_ms = 1_000;
+    let id = tested.create(database, whole("t"));
+    let alterations = vec![Alteration::SetSortKey { columns: vec![ColumnId(3)] }];
+    let alter = Operation::AlterTable { table: id, schema_version: SchemaVersion(1), alterations, timeout_ms: 5_000 };
+    assert_eq!(tested.run(alter), Response::Done);
+    let job = table(&tested, id).job.expect("it takes time");
+    assert_eq!((job.created_ms, job.expires_ms - job.created_ms), (tested.now_ms, 5_000));
+}
+
+#[test]
 fn of_two_changes_at_once_the_second_is_told() {
     let (mut tested, database) = Tested::new();
     let id = tested.create(database, whole("t"));
@@ -229,6 +258,7 @@ fn of_two_changes_at_once_the_second_is_told() {
         table: id,
         schema_version: SchemaVersion(1),
         alterations: vec![add(name, Place::Last)],
+        timeout_ms: SCHEMA_JOB_TIMEOUT_MS,
     };
     assert_eq!(tested.run(change("a")), Response::Done);
     let error = tested.refuse(change("b"));

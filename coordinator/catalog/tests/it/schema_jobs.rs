@@ -118,10 +118,8 @@ fn indexes_that_are_taken_back_are_of_columns_that_are_there() {
     };
     spec.schema.indexes = vec![index("old", 3)];
     let id = tested.create(database, spec);
-    let alterations = vec![
-        Alteration::AddIndex { index: index("new", 1) },
-        Alteration::DropColumn { column: ColumnId(3) },
-    ];
+    let alterations =
+        vec![Alteration::AddIndex { index: index("new", 1) }, Alteration::DropColumn { column: ColumnId(3) }];
     assert_eq!(alter(&mut tested, id, alterations), Response::Done);
     assert_eq!(table(&tested, id).schema.indexes, [index("new", 1)]);
     assert_eq!(step(&mut tested, id, JobStep::Cancel { reason: "test".to_owned() }), Response::Done);
@@ -541,7 +539,12 @@ impl World {
             }
             Event::Drop => {
                 let name = "q".to_owned();
-                drop(self.tested.run(Operation::DropPartition { table: id, name, if_exists: true }));
+                drop(self.tested.run(Operation::DropPartitions {
+                    table: id,
+                    names: vec![name],
+                    temporary: false,
+                    if_exists: true,
+                }));
             }
             Event::Restart => self.tested.catalog = Catalog::decode(&self.tested.catalog.encode()).unwrap(),
             Event::Prepare | Event::Freeze(_) | Event::Finish | Event::Cancel if job.is_none() => {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tarn_catalog::command::{PartitionSpec, TableSpec};
+use tarn_catalog::command::{PartitionSpec, Placement, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::*;
 
@@ -83,8 +83,12 @@ impl Tested {
     }
 }
 
-pub fn placement() -> Vec<NodeId> {
+pub fn nodes() -> Vec<NodeId> {
     vec![NodeId(1001), NodeId(1002), NodeId(1003)]
+}
+
+pub fn placement() -> Placement {
+    nodes().into()
 }
 
 pub fn register(role: Role, address: &str, node_id: Option<NodeId>) -> Operation {
@@ -118,7 +122,7 @@ pub fn begin(database: DatabaseId, label: &str, table: TableId) -> Operation {
 
 /// A write of ten rows of 100 bytes in all, which every node has.
 pub fn write(tablet: TabletId) -> TabletWrite {
-    TabletWrite { tablet, rowset: RowsetId(1), rows: 10, bytes: 100, holders: placement() }
+    TabletWrite { tablet, rowset: RowsetId(1), rows: 10, bytes: 100, holders: nodes() }
 }
 
 /// A table `day date, id bigint, name string` with key `(day, id)` and two buckets.

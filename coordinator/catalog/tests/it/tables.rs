@@ -1,6 +1,6 @@
 //! Databases, tables and views.
 
-use tarn_catalog::command::TableSpec;
+use tarn_catalog::command::{Placement, TableSpec};
 use tarn_catalog::*;
 use tarn_proto::*;
 
@@ -30,8 +30,12 @@ fn names_of_databases_and_tables_have_case() {
 fn if_not_exists_answers_the_table_that_exists() {
     let (mut tested, database) = Tested::new();
     let table = tested.create(database, whole("t"));
-    let again =
-        Operation::CreateTable { database, table: Box::new(by_name("t")), if_not_exists: true, placement: vec![] };
+    let again = Operation::CreateTable {
+        database,
+        table: Box::new(by_name("t")),
+        if_not_exists: true,
+        placement: Placement::default(),
+    };
     assert_eq!(tested.run(again), Response::Table(table));
     let database_again = Operation::CreateDatabase { name: "shop".to_owned(), if_not_exists: true };
     assert_eq!(tested.run(database_again), Response::Database(database));
@@ -189,8 +193,12 @@ fn tables_that_swap_names_give_no_number_again() {
 fn tables_are_placed_on_registered_storage_nodes_only() {
     let (mut tested, database) = Tested::new();
     let Response::Node(compute) = tested.run(register(Role::Compute, "c:1", None)) else { panic!("no node") };
-    let on =
-        |placement| Operation::CreateTable { database, table: Box::new(whole("t")), if_not_exists: false, placement };
+    let on = |nodes: Vec<NodeId>| Operation::CreateTable {
+        database,
+        table: Box::new(whole("t")),
+        if_not_exists: false,
+        placement: nodes.into(),
+    };
     assert_eq!(tested.refuse(on(vec![])), Error::NoStorageNode);
     assert_eq!(tested.refuse(on(vec![NodeId(9)])), Error::UnknownNode(NodeId(9)));
     assert!(matches!(tested.refuse(on(vec![compute])), Error::Invalid(_)));

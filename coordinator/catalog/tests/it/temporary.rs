@@ -123,7 +123,10 @@ fn unknown_partitions_are_named() {
     assert!(matches!(tested.refuse(replace(table, &["p9"], &["ta"])), Error::UnknownPartition { .. }));
     let unknown = Error::UnknownTemporaryPartition { table: "t".to_owned(), partition: "p1".to_owned() };
     assert_eq!(tested.refuse(replace(table, &["p1"], &["p1"])), unknown);
-    let drop = |name: &str, if_exists| Operation::DropTemporaryPartition { table, name: name.to_owned(), if_exists };
+    let drop = |name: &str, if_exists| {
+        let names = vec![name.to_owned()];
+        Operation::DropPartitions { table, names, temporary: true, if_exists }
+    };
     assert_eq!(tested.refuse(drop("p1", false)), unknown);
     assert_eq!(tested.run(drop("p1", true)), Response::Done);
     assert_eq!(tested.run(drop("TA", false)), Response::Done);

@@ -32,7 +32,7 @@ fn expire(label_retention_ms: u64) -> Operation {
 }
 
 fn drop_partition(table: TableId, name: &str) -> Operation {
-    Operation::DropPartition { table, name: name.to_owned(), if_exists: false }
+    Operation::DropPartitions { table, names: vec![name.to_owned()], temporary: false, if_exists: false }
 }
 
 fn state(txn: TxnId, state: &str, action: &str) -> Error {

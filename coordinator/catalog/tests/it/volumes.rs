@@ -136,7 +136,7 @@ fn a_load_that_was_acknowledged_is_committed_whoever_owns_its_tablet_by_then() {
     let table = tested.create(database, on("v", whole("t")));
     let (tablet, nodes, epoch) = tablets(&tested, table).remove(0);
     let txn = tested.begin(database, "l", table);
-    let to = placement().into_iter().find(|node| *node != nodes[0]).unwrap();
+    let to = placement().nodes().find(|node| *node != nodes[0]).unwrap();
     tested.run(Operation::MoveOwners { moves: vec![OwnerMove { tablet, epoch, to }] });
     assert_eq!(tablets(&tested, table)[0], (tablet, vec![to], epoch + 1));
     let written = TabletWrite { holders: nodes, ..write(tablet) };
@@ -175,6 +175,29 @@ fn a_table_takes_the_partitions_of_its_copy_unless_it_was_loaded_meanwhile() {
     assert!(old.iter().all(|(id, ..)| tested.catalog.dropped_tablets.contains_key(id)));
     assert!(tested.catalog.dropped_on_volumes.is_empty(), "it was on no volume before");
     load(&mut tested, database, "after", table, "p1");
+}
+
+#[test]
+fn temporary_partitions_that_keep_a_table_where_it_is_are_named() {
+    let (mut tested, database) = world();
+    let table = tested.create(database, by_day("t", vec![days("p1", 0, 1)]));
+    let copy = tested.create(database, on("v", by_day("copy", vec![days("p1", 0, 1)])));
+    let partitions = vec![days("ta", 5, 6), days("tb", 6, 7)];
+    tested.run(Operation::AddTemporaryPartitions { table, partitions, placement: placement() });
+    let versions = versions(&tested, table);
+    let refused = tested.refuse(Operation::TakePartitions { table, from: copy, versions });
+    assert!(refused.to_string().contains("DROP TEMPORARY PARTITIONS (ta, tb)"), "{refused}");
+    assert!(!refused.kind().is_retryable());
+}
+
+#[test]
+fn a_table_on_a_volume_is_for_no_location() {
+    let (mut tested, database) = world();
+    let mut spec = on("v", whole("t"));
+    spec.properties.insert(LOCATION.to_owned(), "rack:r1".to_owned());
+    let create =
+        Operation::CreateTable { database, table: Box::new(spec), if_not_exists: false, placement: placement() };
+    assert!(tested.refuse(create).to_string().contains("storage volume"));
 }
 
 #[test]

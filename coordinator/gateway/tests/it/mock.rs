@@ -312,7 +312,7 @@ fn sample_catalog() -> Catalog {
     apply(Operation::CreateDatabase { name: "empty".to_owned(), if_not_exists: false });
     for (name, model) in [("orders", TableModel::Duplicate), ("items_1", TableModel::PrimaryKey)] {
         let table = Box::new(table(name, model));
-        apply(Operation::CreateTable { database: shop, table, if_not_exists: false, placement: vec![node] });
+        apply(Operation::CreateTable { database: shop, table, if_not_exists: false, placement: vec![node].into() });
     }
     for (name, query) in [("totals", "SELECT 1"), ("broken", "SELECT * FROM gone")] {
         apply(view(shop, name, query));

@@ -34,7 +34,14 @@ async fn rows_of_a_load_go_where_its_own_columns_say() {
         Alteration::AddColumns { columns: vec![new], place: Place::After(ColumnId(1)) },
         Alteration::RenameColumn { column: ColumnId(2), name: "day".to_owned() },
     ];
-    world.apply(Operation::AlterTable { table: table.1, schema_version: planned.version, alterations }).unwrap();
+    world
+        .apply(Operation::AlterTable {
+            table: table.1,
+            schema_version: planned.version,
+            alterations,
+            timeout_ms: 60_000,
+        })
+        .unwrap();
     let altered = world.current(table.1).schema.clone();
     assert_eq!(altered.index_of(ColumnId(2)), Some(2));
 

@@ -266,7 +266,8 @@ async fn a_partition_dropped_before_commit_fails_the_load() {
     let table = world.table(Partitioning::Range(vec![ColumnId(1)]), vec![all], 1);
     let load = new_load(&world, table, "gone").await;
     write(&world, &load, table.1, vec![(1, 0)]).await.unwrap();
-    let drop = Operation::DropPartition { table: table.1, name: "p0".into(), if_exists: false };
+    let drop =
+        Operation::DropPartitions { table: table.1, names: vec!["p0".into()], temporary: false, if_exists: false };
     world.apply(drop).unwrap();
     let error = load.commit(LONG).await.unwrap_err();
     assert!(error.to_string().contains("has been dropped"), "{error}");

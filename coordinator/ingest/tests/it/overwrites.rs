@@ -197,7 +197,7 @@ async fn a_partition_that_is_added_while_the_whole_table_is_overwritten_is_repla
         table: table.1,
         partitions: vec![PartitionSpec { name: "p2".into(), bounds }],
         fail_if_exists: true,
-        placement: world.nodes.clone(),
+        placement: world.nodes.clone().into(),
     };
     world.apply(add).unwrap();
     let load = new_load(&world, table, "load").await;
@@ -216,8 +216,11 @@ async fn rows_of_a_partition_that_was_truncated_meanwhile_do_not_come_back() {
     let world = World::new();
     let (table, _publisher) = two_ranges(&world).await;
     let read = world.current(table.1);
-    let truncate =
-        Operation::TruncateTable { table: table.1, partitions: vec!["p0".to_owned()], placement: world.nodes.clone() };
+    let truncate = Operation::TruncateTable {
+        table: table.1,
+        partitions: vec!["p0".to_owned()],
+        placement: world.nodes.clone().into(),
+    };
     let reading =
         |dynamic| Target { reach: Reach::All, replacing: Some(Replacing { dynamic, read: Some(read.clone()) }) };
     let dynamic = new_load(&world, table, "dynamic").await;
@@ -237,7 +240,8 @@ async fn a_partition_that_was_read_and_dropped_meanwhile_refuses_the_overwrite_o
     let world = World::new();
     let (table, _publisher) = two_ranges(&world).await;
     let read = Some(world.current(table.1));
-    let drop = Operation::DropPartition { table: table.1, name: "p0".into(), if_exists: false };
+    let drop =
+        Operation::DropPartitions { table: table.1, names: vec!["p0".into()], temporary: false, if_exists: false };
     world.apply(drop).unwrap();
     let load = new_load(&world, table, "whole").await;
     let replacing = Some(Replacing { dynamic: false, read });

@@ -249,7 +249,8 @@ async fn a_partition_that_is_dropped_before_it_is_visible_holds_up_nothing() {
     let world = World::of(3);
     let table = world.table(Partitioning::None, vec![], 2);
     let dropped = load(&world, table, 10, Duration::ZERO).await.unwrap();
-    let truncate = Operation::TruncateTable { table: table.1, partitions: vec![], placement: world.nodes.clone() };
+    let truncate =
+        Operation::TruncateTable { table: table.1, partitions: vec![], placement: world.nodes.clone().into() };
     world.apply(truncate).unwrap();
     away(&world, world.nodes[0], true);
     let _leading = Leading::new(&world);

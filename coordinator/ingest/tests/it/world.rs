@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tarn_catalog::command::{CaughtUp, PartitionSpec, TableSpec};
+use tarn_catalog::command::{CaughtUp, PartitionSpec, Placement, TableSpec};
 use tarn_catalog::{
     Catalog, Command, Context, Distribution, Operation, Partitioning, ReplicaState, Response, Role, Table,
     TransactionState,
@@ -146,7 +146,7 @@ impl World {
             database,
             table: Box::new(table),
             if_not_exists: false,
-            placement: self.nodes.clone(),
+            placement: self.nodes.clone().into(),
         };
         match self.apply(create) {
             Ok(Response::Table(table)) => (database, table),
@@ -246,8 +246,8 @@ impl CatalogClient for World {
         self.index.subscribe()
     }
 
-    fn placement(&self) -> Vec<NodeId> {
-        self.nodes.clone()
+    fn placement(&self) -> Placement {
+        self.nodes.clone().into()
     }
 
     fn is_alive(&self, node: NodeId) -> bool {

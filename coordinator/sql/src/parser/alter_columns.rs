@@ -21,19 +21,21 @@ impl StatementParser<'_> {
 
     /// Changes of columns, separated by commas.
     pub(super) fn alter_columns(&mut self, table: ObjectName) -> Result<Statement> {
+        let mut timeout = None;
         let alterations = self.list(|p| {
             if p.alters_columns() {
-                p.alteration()
+                p.alteration(&mut timeout)
             } else {
                 p.expected(
                     "ADD COLUMN, DROP COLUMN, MODIFY COLUMN, RENAME COLUMN, ADD INDEX, DROP INDEX, ORDER BY or COMMENT",
                 )
             }
         })?;
-        Ok(Statement::AlterTable { table, alterations })
+        Ok(Statement::AlterTable { table, alterations, timeout })
     }
 
-    fn alteration(&mut self) -> Result<Alteration> {
+    /// One change. Each may say how long all may take: the last counts.
+    fn alteration(&mut self, timeout: &mut Option<u32>) -> Result<Alteration> {
         let at = self.at();
         if self.is_word(0, "COMMENT") {
             let comment = self.comment()?.unwrap_or_default();
@@ -41,7 +43,7 @@ impl StatementParser<'_> {
         }
         if self.eat_all(&["ORDER", "BY"]) {
             let columns = self.column_list()?;
-            self.end_alteration("FROM")?;
+            self.end_alteration("FROM", timeout)?;
             return Ok(Alteration::OrderBy { columns, at });
         }
         match self.eat_one(&["ADD", "DROP", "MODIFY", "RENAME"]) {
@@ -55,13 +57,13 @@ impl StatementParser<'_> {
                     vec![self.column()?]
                 };
                 let place = self.column_place()?;
-                self.end_alteration("TO")?;
+                self.end_alteration("TO", timeout)?;
                 Ok(Alteration::AddColumns { columns, place })
             }
             Some("DROP") => {
                 self.need("COLUMN")?;
                 let column = self.ident("a column's name")?;
-                self.end_alteration("FROM")?;
+                self.end_alteration("FROM", timeout)?;
                 Ok(Alteration::DropColumn { column })
             }
             Some("RENAME") => {
@@ -79,7 +81,7 @@ impl StatementParser<'_> {
                 }
                 let column = Box::new(self.column()?);
                 let place = self.column_place()?;
-                self.end_alteration("FROM")?;
+                self.end_alteration("FROM", timeout)?;
                 Ok(Alteration::ModifyColumn { column, place })
             }
         }
@@ -97,18 +99,26 @@ impl StatementParser<'_> {
     }
 
     /// What may follow a change: the rollup that it is of, behind `of`, and how long it may take.
-    fn end_alteration(&mut self, of: &str) -> Result<()> {
+    fn end_alteration(&mut self, of: &str, timeout: &mut Option<u32>) -> Result<()> {
         if self.is_word(0, of) {
             return Err(ParseError::new(self.at(), "rollups are not available yet"));
         }
-        match self.properties()?.iter().find(|property| !property.name.eq_ignore_ascii_case("timeout")) {
-            Some(unknown) => {
+        for property in self.properties()? {
+            if !property.name.trim().eq_ignore_ascii_case("timeout") {
                 let message =
-                    format!("unknown property `{}` of ALTER TABLE: the only one is \"timeout\"", unknown.name);
-                Err(ParseError::new(unknown.at, message))
+                    format!("unknown property `{}` of ALTER TABLE: the only one is \"timeout\"", property.name);
+                return Err(ParseError::new(property.at, message));
             }
-            None => Ok(()),
+            let seconds = property.value.trim().parse().ok().filter(|seconds| *seconds > 0);
+            *timeout = Some(seconds.ok_or_else(|| {
+                let message = format!(
+                    "Invalid timeout format: `{}`: \"timeout\" is a whole number of seconds, at least 1",
+                    property.value
+                );
+                ParseError::new(property.at, message)
+            })?);
         }
+        Ok(())
     }
 
     /// What follows `SHOW ALTER`.

@@ -57,7 +57,7 @@ impl StatementParser<'_> {
         self.need("ON")?;
         let table = self.object_name("a table's name")?;
         let index = self.index_of(name)?;
-        Ok(Statement::AlterTable { table, alterations: vec![Alteration::AddIndex { index }] })
+        Ok(Statement::AlterTable { table, alterations: vec![Alteration::AddIndex { index }], timeout: None })
     }
 
     fn create_view(&mut self, or_replace: bool) -> Result<Statement> {
@@ -334,7 +334,7 @@ impl StatementParser<'_> {
                 let name = self.ident("an index's name")?;
                 self.need("ON")?;
                 let table = self.object_name("a table's name")?;
-                Ok(Statement::AlterTable { table, alterations: vec![Alteration::DropIndex { name }] })
+                Ok(Statement::AlterTable { table, alterations: vec![Alteration::DropIndex { name }], timeout: None })
             }
             Some("TABLE") => {
                 let (if_exists, name) = self.dropped("a table's name")?;

@@ -6,7 +6,7 @@ use crate::{Alteration, ColumnDefault, ColumnPlace, Ident, Literal, ObjectName, 
 
 fn altered(sql: &str) -> Vec<Alteration> {
     match parse_one(sql) {
-        Ok(Statement::AlterTable { table, alterations }) => {
+        Ok(Statement::AlterTable { table, alterations, .. }) => {
             assert_eq!(table.name(), "t", "{sql}");
             alterations
         }
@@ -111,6 +111,28 @@ fn a_statement_may_have_several_changes() {
         })
         .collect();
     assert_eq!(kinds, ["add", "add", "drop", "rename"]);
+}
+
+#[test]
+fn a_statement_says_how_long_it_may_take() {
+    for (sql, expected) in [
+        ("ALTER TABLE t MODIFY COLUMN a BIGINT", None),
+        ("ALTER TABLE t MODIFY COLUMN a BIGINT PROPERTIES (\"timeout\" = \" 7 \")", Some(7)),
+        ("ALTER TABLE t ADD COLUMN a INT AFTER b PROPERTIES (\"Timeout\" = \"1\"), DROP COLUMN c", Some(1)),
+        (
+            "ALTER TABLE t ORDER BY (a) PROPERTIES (\"timeout\" = \"1\"), DROP COLUMN c PROPERTIES (\"timeout\" = \"2\")",
+            Some(2),
+        ),
+        ("CREATE INDEX i ON t (a)", None),
+    ] {
+        let Ok(Statement::AlterTable { timeout, .. }) = parse_one(sql) else { panic!("{sql}") };
+        assert_eq!(timeout, expected, "{sql}");
+    }
+    for wrong in ["0", "-1", "1.5", "a day", ""] {
+        let sql = format!("ALTER TABLE t DROP COLUMN a PROPERTIES (\"timeout\" = \"{wrong}\")");
+        let message = parse_one(&sql).unwrap_err().message;
+        assert!(message.contains("Invalid timeout format") && message.contains("seconds"), "{message}");
+    }
 }
 
 #[test]

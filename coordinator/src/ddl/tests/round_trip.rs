@@ -62,7 +62,7 @@ fn a_table_like_another_differs_in_its_name_alone() {
 
 #[test]
 fn clauses_that_are_left_out_get_the_defaults_of_starrocks() {
-    let three = StorageNodes { registered: 3, alive: vec![NodeId(1001), NodeId(1002)] };
+    let three = StorageNodes { registered: 3, alive: vec![NodeId(1001), NodeId(1002)], ..StorageNodes::default() };
     let spec = create::lower(&parsed("create table t (a bigint, b date, c varchar(9), d int)"), &three).unwrap();
     assert_eq!(spec.schema.keys, [ColumnId(1), ColumnId(2), ColumnId(3)]);
     assert_eq!(spec.schema.sort_key, spec.schema.keys);

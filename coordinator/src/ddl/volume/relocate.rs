@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tarn_catalog::{NO_VOLUME, Operation, Partitioning, STORAGE_VOLUME, Table};
+use tarn_catalog::{LOCATION, Locations, NO_VOLUME, Operation, Partitioning, STORAGE_VOLUME, Table};
 use tarn_ingest::CatalogClient;
 use tarn_ingest::catalog::ProposeError;
 use tarn_proto::TableId;
@@ -43,6 +43,19 @@ pub async fn relocate(context: &SessionContext, name: &ObjectName, property: &Pr
         let message = format!(
             "table `{}` is colocated, and tables on a storage volume cannot be: ALTER TABLE .. SET (\"colocate_with\" = \
              \"\") first",
+            table.name
+        );
+        return Err(Error::at(property.at, message));
+    }
+    if !table.temporary.is_empty() {
+        let partitions = table.temporary.values().map(|partition| partition.name.clone()).collect();
+        let source = tarn_catalog::Error::TemporaryNotMoved { table: table.name.clone(), partitions };
+        return Err(Error::Catalog { source, at: property.at });
+    }
+    if table.locations() != Locations::Every && volume.is_some() {
+        let message = format!(
+            "table `{}` is for some locations only, and a storage volume has none: ALTER TABLE .. SET (\"{LOCATION}\" = \"*\") \
+             first",
             table.name
         );
         return Err(Error::at(property.at, message));

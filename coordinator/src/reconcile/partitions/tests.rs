@@ -30,7 +30,7 @@ impl World {
         world.database = database;
         let table = Box::new(crate::ddl::spec_of(sql));
         let created =
-            world.run(Operation::CreateTable { database, table, if_not_exists: false, placement: vec![node] });
+            world.run(Operation::CreateTable { database, table, if_not_exists: false, placement: vec![node].into() });
         assert!(matches!(created, Response::Table(_)), "{created:?}");
         world
     }

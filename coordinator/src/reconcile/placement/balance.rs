@@ -6,12 +6,14 @@
 //! is worth a move, so that they end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use tarn_catalog::Catalog;
 use tarn_catalog::command::{AddReplica, BucketNodes};
 use tarn_proto::{GroupId, NodeId, TableId, TabletId};
 
 use super::sites::{Scale, Site, Sites, placed_tables};
+use super::terms::Terms;
 use super::{Limits, Plan, colocation, repair};
 
 /// Nodes whose numbers of tablets differ by less than this share of the average's are left alone.
@@ -32,7 +34,7 @@ struct Unit {
     name: Name,
     /// The table of a tablet, whose tablets should not all lie on one node.
     table: Option<TableId>,
-    replication: u32,
+    terms: Rc<Terms>,
     tablets: u64,
     bytes: u64,
     nodes: Vec<NodeId>,
@@ -73,11 +75,12 @@ pub(super) fn balance(catalog: &Catalog, limits: &Limits, sites: &mut Sites, pla
 fn units(catalog: &Catalog) -> Vec<Unit> {
     let mut units = Vec::new();
     for table in placed_tables(catalog).filter(|table| table.colocation.is_none()) {
+        let terms = Rc::new(Terms::of_table(catalog, table));
         let settled = table.tablets().filter(|(_, _, tablet)| repair::is_settled(table, tablet));
         units.extend(settled.map(|(_, _, tablet)| Unit {
             name: Name::Tablet(tablet.id),
             table: Some(table.id),
-            replication: table.replication,
+            terms: terms.clone(),
             tablets: 1,
             bytes: tablet.bytes,
             nodes: tablet.nodes().collect(),
@@ -85,11 +88,12 @@ fn units(catalog: &Catalog) -> Vec<Unit> {
     }
     for group in catalog.colocation_groups.values().filter(|group| catalog.is_stable(group)) {
         let weights = colocation::weights(catalog, group);
+        let terms = Rc::new(Terms::of_group(catalog, group));
         for ((bucket, nodes), weight) in (0..).zip(&group.sequence).zip(weights) {
             units.push(Unit {
                 name: Name::Bucket(group.id, bucket),
                 table: None,
-                replication: group.replication,
+                terms: terms.clone(),
                 tablets: weight.tablets,
                 bytes: weight.bytes,
                 nodes: nodes.clone(),
@@ -125,7 +129,7 @@ impl Balance<'_> {
     }
 
     fn gets(&self, site: &Site) -> bool {
-        site.takes && site.joining < self.limits.moves_per_node
+        site.takes && !site.low && site.joining < self.limits.moves_per_node
     }
 
     /// The unit whose move gains most.
@@ -146,11 +150,13 @@ impl Balance<'_> {
         let others: Vec<NodeId> = unit.nodes.iter().copied().filter(|node| *node != from).collect();
         // Never worse than now: where locations are too few, two may share one, but no more than do.
         let shares = |node| others.iter().filter(|other| self.sites.share_location(**other, node)).count();
-        let fits = self.sites.fits(to, &others, unit.replication) && shares(to) <= shares(from);
-        fits && match unit.name {
-            Name::Tablet(_) => true,
-            Name::Bucket(group, _) => !self.moved.contains(&group),
-        }
+        let fits = self.sites.fits(to, &others, &unit.terms) && shares(to) <= shares(from);
+        let meant = self.sites.is_meant(to, &unit.terms);
+        fits && meant
+            && match unit.name {
+                Name::Tablet(_) => true,
+                Name::Bucket(group, _) => !self.moved.contains(&group),
+            }
     }
 
     fn apply(&mut self, index: usize, from: NodeId, to: NodeId, plan: &mut Plan) {

@@ -9,6 +9,7 @@ use tarn_proto::{GroupId, NodeId};
 use super::Plan;
 use super::repair::{Need, Urgency};
 use super::sites::Sites;
+use super::terms::Terms;
 
 /// How many tablets a bucket of a group has, and their bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,9 +35,9 @@ pub(super) fn weights(catalog: &Catalog, group: &ColocationGroup) -> Vec<Weight>
 pub(super) fn place_groups(catalog: &Catalog, sites: &mut Sites, plan: &mut Plan) {
     let mut moved: BTreeMap<GroupId, Vec<BucketNodes>> = BTreeMap::new();
     for (id, group) in &catalog.colocation_groups {
-        let weights = weights(catalog, group);
+        let (weights, terms) = (weights(catalog, group), Terms::of_group(catalog, group));
         for ((bucket, before), weight) in (0..).zip(&group.sequence).zip(weights) {
-            let nodes = placed(group, before, weight, sites);
+            let nodes = placed(group, &terms, before, weight, sites);
             if nodes != *before {
                 moved.entry(*id).or_default().push(BucketNodes { bucket, before: before.clone(), nodes });
             }
@@ -46,9 +47,9 @@ pub(super) fn place_groups(catalog: &Catalog, sites: &mut Sites, plan: &mut Plan
 }
 
 /// Where a bucket should be.
-fn placed(group: &ColocationGroup, before: &[NodeId], weight: Weight, sites: &mut Sites) -> Vec<NodeId> {
+fn placed(group: &ColocationGroup, terms: &Terms, before: &[NodeId], weight: Weight, sites: &mut Sites) -> Vec<NodeId> {
     let mut nodes = before.to_vec();
-    let crowded = sites.crowded(&nodes, group.replication);
+    let crowded = sites.crowded(&nodes, terms);
     for index in 0..nodes.len() {
         let node = nodes[index];
         if !sites.is_to_be_left(node) && !crowded.contains(&node) {
@@ -56,13 +57,13 @@ fn placed(group: &ColocationGroup, before: &[NodeId], weight: Weight, sites: &mu
         }
         let others: Vec<NodeId> = nodes.iter().copied().filter(|other| *other != node).collect();
         // Where there is no other node it stays: better there than nowhere.
-        if let Some(to) = sites.choose(&others, group.replication, |site| site.id != node) {
+        if let Some(to) = sites.choose(&others, terms, |site| site.id != node) {
             sites.shift(Some(node), to, weight.tablets, weight.bytes);
             nodes[index] = to;
         }
     }
     while nodes.len() < group.replication as usize {
-        let Some(to) = sites.choose(&nodes, group.replication, |_| true) else { break };
+        let Some(to) = sites.choose(&nodes, terms, |_| true) else { break };
         sites.shift(None, to, weight.tablets, weight.bytes);
         nodes.push(to);
     }

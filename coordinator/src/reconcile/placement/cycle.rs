@@ -3,36 +3,33 @@
 use std::collections::BTreeMap;
 
 use tarn_catalog::Catalog;
+use tarn_catalog::command::Placement;
 use tarn_proto::NodeId;
 
 use super::sites::{Site, Sites};
-use super::{Health, Limits};
+use super::{Disk, Health, Limits, NodeHealth};
 
 /// A node with less than this share of the average load gets two new tablets where others get one.
 const LIGHT: f64 = 0.7;
 
-/// The cycle of storage nodes for [`tarn_catalog::command::Placement`]: those that are alive, not drained and not full, in
-/// such an order that neighbours are at distinct locations where possible; those with far less than others twice. If all
-/// are full, those that are alive: loads tell that there is no space.
-pub fn cycle(catalog: &Catalog, health: &Health) -> Vec<NodeId> {
+/// The storage nodes for new tablets: those that are alive and not drained, in such an order that neighbours are at distinct
+/// locations where possible; those with far less than others twice. Nodes whose disks fill up stand last, and full ones not
+/// at all; but if all are full, all do: loads tell that there is no space.
+pub fn cycle(catalog: &Catalog, health: &Health) -> Placement {
     let sites = Sites::new(catalog, health, &Limits::default());
-    let taking = in_turn(sites.iter().filter(|site| site.takes));
-    if taking.is_empty() {
-        let spared = Health {
-            nodes: health
-                .nodes
-                .iter()
-                .map(|(id, node)| (*id, super::NodeHealth { disk_full: false, ..*node }))
-                .collect(),
-            ..Health::default()
-        };
+    let taking = || sites.iter().filter(|site| site.takes);
+    if taking().next().is_none() {
+        let spared = health.nodes.iter().map(|(id, node)| (*id, NodeHealth { disk: Disk::Roomy, ..*node }));
+        let spared = Health { nodes: spared.collect(), ..Health::default() };
         let sites = Sites::new(catalog, &spared, &Limits::default());
-        return in_turn(sites.iter().filter(|site| site.takes));
+        return in_turn(sites.iter().filter(|site| site.takes)).into();
     }
     let scale = sites.scale();
     let is_light = |site: &&Site| scale.tablets(site) < LIGHT && scale.bytes(site) < LIGHT;
-    let light = in_turn(sites.iter().filter(|site| site.takes).filter(is_light));
-    taking.into_iter().chain(light).collect()
+    let roomy = || taking().filter(|site| !site.low);
+    let mut cycle = in_turn(roomy());
+    cycle.extend(in_turn(roomy().filter(is_light)));
+    Placement { cycle, last: in_turn(taking().filter(|site| site.low)) }
 }
 
 /// Nodes of each location in turn.

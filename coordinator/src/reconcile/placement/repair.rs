@@ -7,6 +7,7 @@ use tarn_catalog::{Catalog, Replica, ReplicaState, Table, Tablet};
 use tarn_proto::{NodeId, TabletId};
 
 use super::sites::{Site, Sites, placed_tables, replaced};
+use super::terms::Terms;
 use super::{Health, Life, Limits, Plan, colocation};
 
 /// Why a tablet needs a replica, the most urgent first.
@@ -20,7 +21,8 @@ pub(super) enum Urgency {
     Damaged,
     /// One is on a node that is drained.
     Drained,
-    /// One is not where it should be: at the location of another, or outside of its group's nodes.
+    /// One is not where it should be: at the location of another, at one that the table is not for, or outside of its
+    /// group's nodes.
     Misplaced,
 }
 
@@ -40,10 +42,11 @@ pub(super) fn repair(catalog: &Catalog, health: &Health, limits: &Limits, sites:
     let mut needs = Vec::new();
     for table in placed_tables(catalog) {
         let group = table.colocation.and_then(|group| catalog.colocation_groups.get(&group));
+        let terms = Terms::of_table(catalog, table);
         for (_, bucket, tablet) in table.tablets() {
             match group.and_then(|group| group.sequence.get(bucket as usize)) {
                 Some(nodes) => colocation::needs(table, tablet, nodes, sites, plan, &mut needs),
-                None => tablet_needs(table, tablet, health, sites, plan, &mut needs),
+                None => tablet_needs(table, tablet, &terms, health, sites, plan, &mut needs),
             }
         }
     }
@@ -62,12 +65,14 @@ pub(super) fn repair(catalog: &Catalog, health: &Health, limits: &Limits, sites:
         let added = added.entry(need.tablet.id).or_default();
         let others: Vec<NodeId> =
             need.tablet.nodes().filter(|node| Some(*node) != need.replaces).chain(added.iter().copied()).collect();
-        let replication = need.table.replication;
+        let terms = Terms::of_table(catalog, need.table);
         let to = match need.to {
-            Some(node) => Some(node).filter(|node| sites.has_room(*node) && sites.fits(*node, &others, replication)),
+            Some(node) => Some(node).filter(|node| sites.has_room(*node) && sites.fits(*node, &others, &terms)),
             None => {
-                let allowed = |site: &Site| Some(site.id) != need.replaces && sites.has_room(site.id);
-                sites.choose(&others, replication, allowed)
+                // What is only misplaced is not moved to where it would be so again.
+                let better = |site: &Site| need.urgency != Urgency::Misplaced || terms.allow(site);
+                let allowed = |site: &Site| Some(site.id) != need.replaces && better(site);
+                sites.choose_free(&others, &terms, allowed, |site| sites.has_room(site.id))
             }
         };
         let Some(node) = to else { continue };
@@ -84,6 +89,7 @@ pub(super) fn repair(catalog: &Catalog, health: &Health, limits: &Limits, sites:
 fn tablet_needs<'a>(
     table: &'a Table,
     tablet: &'a Tablet,
+    terms: &Terms,
     health: &Health,
     sites: &Sites,
     plan: &mut Plan,
@@ -108,19 +114,19 @@ fn tablet_needs<'a>(
     }
     let damaged = |node: NodeId| health.damaged.contains(&(tablet.id, node));
     if surplus {
-        plan.remove.extend(superfluous(table, tablet, &damaged, sites).map(|node| (tablet.id, node)));
+        plan.remove.extend(superfluous(tablet, terms, &damaged, sites).map(|node| (tablet.id, node)));
         return;
     }
     let replaced: Vec<NodeId> = filling.iter().filter_map(|(_, replaces)| *replaces).collect();
     let kept = members.iter().copied().filter(|node| !replaced.contains(node));
     let stay: Vec<NodeId> = kept.clone().chain(filling.iter().map(|(node, _)| *node)).collect();
-    let crowded = sites.crowded(&stay, table.replication);
+    let crowded = sites.crowded(&stay, terms);
     for node in kept {
         let urgency = match () {
             () if sites.is_lost(node) => Urgency::Lost,
             () if damaged(node) => Urgency::Damaged,
             () if sites.is_to_be_left(node) => Urgency::Drained,
-            () if crowded.contains(&node) => Urgency::Misplaced,
+            () if crowded.contains(&node) || !sites.is_meant(node, terms) => Urgency::Misplaced,
             () => continue,
         };
         needs.push(Need { urgency, table, tablet, replaces: Some(node), to: None });
@@ -131,10 +137,10 @@ fn tablet_needs<'a>(
 }
 
 /// The member that a tablet with too many can best do without.
-fn superfluous(table: &Table, tablet: &Tablet, damaged: &impl Fn(NodeId) -> bool, sites: &Sites) -> Option<NodeId> {
+fn superfluous(tablet: &Tablet, terms: &Terms, damaged: &impl Fn(NodeId) -> bool, sites: &Sites) -> Option<NodeId> {
     let members: Vec<NodeId> = tablet.members().map(|member| member.node).collect();
     // One by one, as the catalog does: whoever is at the location of another is judged anew when that one is gone.
-    let crowded = sites.crowded(&members, table.replication);
+    let crowded = sites.crowded(&members, terms);
     let rated = tablet.members().map(|member| {
         let node = member.node;
         let current = member.state == ReplicaState::Current;
@@ -142,7 +148,9 @@ fn superfluous(table: &Table, tablet: &Tablet, damaged: &impl Fn(NodeId) -> bool
         // A node that is silent may be back soon, but a copy that lives is never given up for it.
         let alive = sites.get(node).is_some_and(|site| site.life == Life::Alive);
         let here = (!sites.is_lost(node), !sites.is_to_be_left(node));
-        let wanted = (alive, here, !damaged(node), current, !crowded.contains(&node));
+        let place = (sites.is_meant(node, terms), !crowded.contains(&node));
+        let roomy = sites.get(node).is_some_and(|site| !site.low);
+        let wanted = (alive, here, !damaged(node), current, place, roomy);
         (wanted, u64::MAX - load, node)
     });
     rated.min().map(|(.., node)| node)

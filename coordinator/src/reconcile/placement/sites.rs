@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tarn_catalog::{Catalog, Relation, ReplicaState, Table, Tablet};
 use tarn_proto::NodeId;
 
-use super::{Health, Life, Limits, NodeHealth};
+use super::terms::Terms;
+use super::{Disk, Health, Life, Limits, NodeHealth};
 
 /// A storage node, with its load when all moves under way are done.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Site {
     pub draining: bool,
     /// Whether it may get replicas.
     pub takes: bool,
+    /// Whether its disk fills up, so that it only gets what no other node can take.
+    pub low: bool,
     /// Replicas on it.
     pub tablets: u64,
     /// What they take.
@@ -31,8 +34,6 @@ pub(super) struct Site {
 /// All storage nodes.
 pub(super) struct Sites {
     sites: BTreeMap<NodeId, Site>,
-    /// Distinct locations of nodes that are registered and not drained.
-    locations: usize,
     joining_per_node: usize,
 }
 
@@ -56,13 +57,14 @@ impl Sites {
     pub(super) fn new(catalog: &Catalog, health: &Health, limits: &Limits) -> Self {
         let mut sites: BTreeMap<NodeId, Site> = BTreeMap::new();
         for node in catalog.storage_nodes() {
-            let NodeHealth { life, disk_full, .. } = health.nodes.get(&node.id).copied().unwrap_or_default();
+            let NodeHealth { life, disk, .. } = health.nodes.get(&node.id).copied().unwrap_or_default();
             let site = Site {
                 id: node.id,
                 location: node.location.clone(),
                 life,
                 draining: node.draining,
-                takes: life == Life::Alive && !node.draining && !node.address.is_empty() && !disk_full,
+                takes: life == Life::Alive && !node.draining && !node.address.is_empty() && disk != Disk::Full,
+                low: disk == Disk::Low,
                 tablets: 0,
                 bytes: 0,
                 share: 1.0,
@@ -84,7 +86,7 @@ impl Sites {
                 }
             }
         }
-        let mut all = Self { sites, locations: catalog.storage_locations(), joining_per_node: limits.joining_per_node };
+        let mut all = Self { sites, joining_per_node: limits.joining_per_node };
         for table in placed_tables(catalog) {
             let group = table.colocation.and_then(|group| catalog.colocation_groups.get(&group));
             for (_, bucket, tablet) in table.tablets() {
@@ -133,14 +135,14 @@ impl Sites {
         location(one).is_some_and(|one| location(other) == Some(one))
     }
 
-    /// Whether there are locations enough for so many replicas, each at its own.
-    pub(super) fn are_locations_enough(&self, replication: u32) -> bool {
-        self.locations >= replication as usize
+    /// Whether the node is at a location that is meant.
+    pub(super) fn is_meant(&self, node: NodeId, terms: &Terms) -> bool {
+        self.get(node).is_some_and(|site| terms.allow(site))
     }
 
     /// Nodes that share their location with one before them, though there are locations enough.
-    pub(super) fn crowded(&self, nodes: &[NodeId], replication: u32) -> Vec<NodeId> {
-        if !self.are_locations_enough(replication) {
+    pub(super) fn crowded(&self, nodes: &[NodeId], terms: &Terms) -> Vec<NodeId> {
+        if !terms.apart {
             return Vec::new();
         }
         let shares = |(index, node): (usize, &NodeId)| {
@@ -150,10 +152,10 @@ impl Sites {
     }
 
     /// Whether a replica may be put on a node beside those on `others`.
-    pub(super) fn fits(&self, node: NodeId, others: &[NodeId], replication: u32) -> bool {
+    pub(super) fn fits(&self, node: NodeId, others: &[NodeId], terms: &Terms) -> bool {
         let takes = self.get(node).is_some_and(|site| site.takes);
         let apart = !others.iter().any(|other| self.share_location(*other, node));
-        takes && !others.contains(&node) && (apart || !self.are_locations_enough(replication))
+        takes && !others.contains(&node) && (apart || !terms.apart)
     }
 
     /// Whether the node may be filled with one more replica now.
@@ -162,17 +164,27 @@ impl Sites {
     }
 
     /// The node for a replica beside those on `others`: the least loaded one that fits and is `allowed`, first of those at a
-    /// location of their own.
-    pub(super) fn choose(
+    /// location of their own. Nodes that are not meant, or whose disks fill up, are for what no other could take.
+    pub(super) fn choose(&self, others: &[NodeId], terms: &Terms, allowed: impl Fn(&Site) -> bool) -> Option<NodeId> {
+        self.choose_free(others, terms, allowed, |_| true)
+    }
+
+    /// The same, but only if one of the best is `free` just now: the others are no better for that.
+    pub(super) fn choose_free(
         &self,
         others: &[NodeId],
-        replication: u32,
+        terms: &Terms,
         allowed: impl Fn(&Site) -> bool,
+        free: impl Fn(&Site) -> bool,
     ) -> Option<NodeId> {
         let scale = self.scale();
-        let fitting = self.iter().filter(|site| self.fits(site.id, others, replication) && allowed(site));
+        let fitting: Vec<&Site> =
+            self.iter().filter(|site| self.fits(site.id, others, terms) && allowed(site)).collect();
+        let tier = |site: &Site| (!terms.allow(site), site.low);
+        let best = fitting.iter().map(|site| tier(site)).min()?;
         let crowded = |site: &Site| others.iter().any(|other| self.share_location(*other, site.id));
-        let rated = fitting.map(|site| (crowded(site), scale.load(site), site.id));
+        let rated = fitting.into_iter().filter(|site| tier(site) == best && free(site));
+        let rated = rated.map(|site| (crowded(site), scale.load(site), site.id));
         rated.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))).map(|(_, _, id)| id)
     }
 

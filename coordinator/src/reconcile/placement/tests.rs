@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tarn_catalog::command::{CaughtUp, ReplicaKey, TableSpec};
 use tarn_catalog::{
-    Catalog, Command, Context, Operation, Partition, Replica, ReplicaState, Response, Role, Table, TabletWrite,
+    Catalog, Command, Context, LOCATION, Operation, Partition, Replica, ReplicaState, Response, Role, Table,
+    TabletWrite,
 };
 use tarn_proto::{DatabaseId, NodeId, RowsetId, TableId, TabletId, Version};
 
@@ -80,11 +81,21 @@ impl World {
         self.health.nodes.get(&node).is_some_and(|node| node.life == Life::Alive)
     }
 
+    fn set_disk(&mut self, node: NodeId, disk: Disk) {
+        self.health.nodes.get_mut(&node).unwrap().disk = disk;
+    }
+
     fn create(&mut self, buckets: u32, replication: u32, group: Option<&str>) -> Response {
+        self.create_at(buckets, replication, group, None)
+    }
+
+    /// A table for some locations.
+    fn create_at(&mut self, buckets: u32, replication: u32, group: Option<&str>, locations: Option<&str>) -> Response {
         let name = format!("t{}", self.requests);
         let sql = format!("create table {name} (k bigint) duplicate key(k) distributed by hash(k) buckets {buckets}");
         let colocate_with = group.map(str::to_owned);
-        let spec = TableSpec { replication, colocate_with, ..spec_of(&sql) };
+        let mut spec = TableSpec { replication, colocate_with, ..spec_of(&sql) };
+        spec.properties.extend(locations.map(|locations| (LOCATION.to_owned(), locations.to_owned())));
         let (database, placement) = (self.database, cycle(&self.catalog, &self.health));
         let table = Box::new(spec);
         let response = self.run(Operation::CreateTable { database, table, if_not_exists: false, placement });
@@ -92,6 +103,7 @@ impl World {
             let table = self.catalog.table_by_id(table).unwrap().clone();
             let keys = table.tablets().flat_map(|(_, _, tablet)| tablet.nodes().map(|node| (tablet.id, node)));
             self.has.extend(keys.map(|key| (key, Version::FIRST)));
+            self.check_dealt(&table);
         }
         response
     }
@@ -162,6 +174,7 @@ impl World {
         let added = self.run(Operation::AddReplicas { replicas: plan.add.clone() });
         assert_eq!(added, Response::Replicas { refused: Vec::new() }, "{plan:?}");
         self.added += plan.add.len();
+        self.check_added(&before, &plan);
         for (node, site) in &self.health.nodes {
             let joining = self.replicas().filter(|(_, r)| r.node == *node && !r.is_member()).count();
             assert!(joining <= self.limits.joining_per_node, "{node} fills {joining}, {site:?}");
@@ -266,6 +279,51 @@ impl World {
         }
     }
 
+    /// Whether a replica could be on the node beside others, and how much it is better elsewhere.
+    fn rated(&self, table: &Table, node: NodeId, others: &[NodeId]) -> Option<(bool, bool)> {
+        let (locations, health) = (table.locations(), self.health.nodes[&node]);
+        let shares = |other: &NodeId| self.at(node).is_some() && self.at(*other) == self.at(node);
+        let apart = self.catalog.stand_apart(&locations, table.replication);
+        let takes = self.is_alive(node) && !self.catalog.nodes[&node].draining && health.disk != Disk::Full;
+        let could = takes && !others.contains(&node) && !(apart && others.iter().any(shares));
+        could.then(|| (!locations.allow(self.at(node)), health.disk == Disk::Low))
+    }
+
+    /// No replica is on a node whose disk fills up, or that its table is not for, if another could take it.
+    fn check_placed(&self, table: &Table, node: NodeId, others: &[NodeId], replaces: Option<NodeId>) {
+        let taken = (!table.locations().allow(self.at(node)), self.health.nodes[&node].disk == Disk::Low);
+        for other in self.nodes().into_iter().filter(|other| *other != node && Some(*other) != replaces) {
+            let rated = self.rated(table, other, others);
+            assert!(rated.is_none_or(|rated| rated >= taken), "{node} beside {others:?} and not {other}");
+        }
+    }
+
+    fn check_dealt(&self, table: &Table) {
+        for (_, _, tablet) in table.tablets().filter(|_| table.colocation.is_none()) {
+            for node in tablet.nodes() {
+                let others: Vec<NodeId> = tablet.nodes().filter(|other| *other != node).collect();
+                self.check_placed(table, node, &others, None);
+            }
+        }
+    }
+
+    /// The same of what a plan adds, which was made of the catalog `before`.
+    fn check_added(&self, before: &Catalog, plan: &Plan) {
+        let mut earlier: BTreeMap<TabletId, Vec<NodeId>> = BTreeMap::new();
+        for add in &plan.add {
+            let table = before.table_by_id(before.tablets[&add.tablet].table).unwrap();
+            let (_, tablet) = before.tablet(add.tablet).unwrap();
+            let earlier = earlier.entry(add.tablet).or_default();
+            let others: Vec<NodeId> =
+                tablet.nodes().filter(|node| Some(*node) != add.replaces).chain(earlier.iter().copied()).collect();
+            assert_ne!(self.health.nodes[&add.node].disk, Disk::Full, "{add:?}");
+            if table.colocation.is_none() {
+                self.check_placed(table, add.node, &others, add.replaces);
+            }
+            earlier.push(add.node);
+        }
+    }
+
     /// What is true when there is nothing left to do and all nodes live.
     fn check_settled(&self) {
         let usable: Vec<NodeId> = self.nodes().into_iter().filter(|node| !self.catalog.nodes[node].draining).collect();
@@ -273,7 +331,11 @@ impl World {
             for (_, _, tablet) in table.tablets() {
                 assert_eq!(tablet.replicas.len(), table.replication as usize, "{tablet:?}");
                 assert!(tablet.nodes().all(|node| usable.contains(&node)), "{tablet:?} of {usable:?}");
-                if self.catalog.storage_locations() >= table.replication as usize {
+                let locations = table.locations();
+                if usable.iter().filter(|node| locations.allow(self.at(**node))).count() >= tablet.replicas.len() {
+                    assert!(tablet.nodes().all(|node| locations.allow(self.at(node))), "{tablet:?} for {locations:?}");
+                }
+                if self.catalog.stand_apart(&locations, table.replication) {
                     let located: Vec<&str> = tablet.nodes().filter_map(|node| self.at(node)).collect();
                     let distinct: BTreeSet<&&str> = located.iter().collect();
                     assert_eq!(distinct.len(), located.len(), "{tablet:?} at {located:?}");

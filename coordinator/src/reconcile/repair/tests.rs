@@ -7,13 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tarn_catalog::command::{AddReplica, TableSpec};
+use tarn_catalog::command::{AddReplica, Placement, TableSpec};
 use tarn_catalog::{Command, Context, ReplicaState, Role, Tablet, TabletWrite, TransactionState};
 use tarn_ingest::catalog::ProposeError;
-use tarn_proto::storage::{
-    CatchUp, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, StoreError, TabletStore,
-    Unpublished,
-};
+use tarn_proto::storage::{CatchUp, FileKey, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, StoreError, TabletStore, Unpublished};
 use tarn_proto::wire::{HeartbeatRequest, Manifest, TabletReport};
 use tarn_proto::{DatabaseId, ErrorKind, RowsetId, TableId, TableSchema, TxnId, Version};
 use tokio::sync::watch;
@@ -60,7 +57,7 @@ impl TabletStore for Store {
     async fn manifests(&self, _: &[(TabletId, Version)]) -> StoreResult<Vec<Manifest>> {
         unused()
     }
-    async fn read_ranges(&self, _: SegmentKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+    async fn read_ranges(&self, _: FileKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         unused()
     }
     async fn catch_up(&self, replicas: &[CatchUp]) -> StoreResult<Vec<(TabletId, Version)>> {
@@ -110,7 +107,7 @@ impl CatalogClient for Client {
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
-    fn placement(&self) -> Vec<NodeId> {
+    fn placement(&self) -> Placement {
         self.catalog().storage_nodes().map(|node| node.id).collect()
     }
     fn is_alive(&self, _: NodeId) -> bool {

@@ -37,7 +37,7 @@ fn altered() -> (Catalog, Arc<Table>) {
     let Response::Table(table) = apply(&mut catalog, create) else { panic!("no table") };
     let schema_version = catalog.table_by_id(table).unwrap().schema.version;
     let alterations = vec![Alteration::SetSortKey { columns: vec![ColumnId(2)] }];
-    apply(&mut catalog, Operation::AlterTable { table, schema_version, alterations });
+    apply(&mut catalog, Operation::AlterTable { table, schema_version, alterations, timeout_ms: 60_000 });
     let job = catalog.table_by_id(table).unwrap().job.as_ref().unwrap().id;
     apply(&mut catalog, Operation::StepSchemaJob { table, job, step: JobStep::Prepare });
     let table = catalog.table_by_id(table).unwrap().clone();

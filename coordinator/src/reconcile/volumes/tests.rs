@@ -87,10 +87,59 @@ proptest! {
                 continue;
             }
             prop_assert!(counts.keys().all(|node| health.usable.contains(node) || health.waiting.contains(node)));
-            let usable: Vec<usize> = health.usable.iter().map(|node| counts.get(node).copied().unwrap_or_default()).collect();
-            prop_assert!(usable.iter().max().unwrap() - usable.iter().min().unwrap() <= TOLERANCE);
+            let usable: BTreeMap<NodeId, usize> =
+                health.usable.iter().map(|node| (*node, counts.get(node).copied().unwrap_or_default())).collect();
+            prop_assert!(spread(&usable) <= tolerance(&usable), "{usable:?}");
         }
     }
+
+    #[test]
+    fn balancing_moves_no_tablet_twice_and_no_more_than_it_has_to(
+        buckets in 1u64..400,
+        owners in prop::collection::vec(0u64..NODES, 400),
+    ) {
+        let mut catalog = cluster(buckets);
+        let nodes: Vec<NodeId> = catalog.storage_nodes().map(|node| node.id).collect();
+        let all: Vec<(TabletId, u64)> = catalog.tablets.keys().map(|id| (*id, catalog.tablet(*id).unwrap().1.epoch)).collect();
+        let scattered = all.iter().zip(owners).map(|((tablet, epoch), owner)| {
+            OwnerMove { tablet: *tablet, epoch: *epoch, to: nodes[owner as usize] }
+        });
+        apply(&mut catalog, Operation::MoveOwners { moves: scattered.collect() });
+        let health = health(&catalog, &[0; NODES as usize]);
+        let everywhere = |catalog: &Catalog| {
+            let counts = counts(catalog);
+            nodes.iter().map(|node| (*node, counts.get(node).copied().unwrap_or_default())).collect::<BTreeMap<_, _>>()
+        };
+        let before = everywhere(&catalog);
+        let mut moved = BTreeSet::new();
+        loop {
+            let moves = moves(&catalog, &health);
+            if moves.is_empty() {
+                break;
+            }
+            let all_new = moves.iter().all(|one| moved.insert(one.tablet));
+            prop_assert!(all_new, "a tablet moves twice: {moves:?}");
+            apply(&mut catalog, Operation::MoveOwners { moves });
+        }
+        let after = everywhere(&catalog);
+        prop_assert!(spread(&after) <= tolerance(&after), "{after:?}");
+        prop_assert!(spread(&before) > tolerance(&before) || moved.is_empty(), "{before:?} was balanced");
+        // A node gives or gets, never both.
+        let gained: usize = after.iter().map(|(node, count)| count.saturating_sub(before[node])).sum();
+        prop_assert_eq!(gained, moved.len());
+    }
+}
+
+fn spread(counts: &BTreeMap<NodeId, usize>) -> usize {
+    counts.values().max().unwrap() - counts.values().min().unwrap()
+}
+
+#[test]
+fn the_tablets_of_a_table_just_made_stay_where_they_are() {
+    let catalog = cluster(3 * NODES + 2);
+    assert!(moves(&catalog, &health(&catalog, &[0; NODES as usize])).is_empty());
+    let of = |each: &[usize]| tolerance(&(1..).map(NodeId).zip(each.iter().copied()).collect());
+    assert_eq!([of(&[0, 0]), of(&[30, 50]), of(&[90, 110]), of(&[1000, 1000])], [4, 4, 10, 100]);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn a_drained_node_ends_empty_and_gets_nothing() {
     world.settle();
     world.check_settled();
     assert_eq!(world.count(drained), 0);
-    assert!(!cycle(&world.catalog, &world.health).contains(&drained));
+    assert!(cycle(&world.catalog, &world.health).nodes().all(|node| node != drained));
     world.drain(drained, false);
     world.settle();
     assert!(world.count(drained) > 0);
@@ -92,15 +92,92 @@ fn a_drained_node_ends_empty_and_gets_nothing() {
 fn a_full_disk_gets_no_replica_while_there_is_another() {
     let mut world = World::new(&["", "", ""]);
     let full = world.nodes()[0];
-    world.health.nodes.get_mut(&full).unwrap().disk_full = true;
-    let found: BTreeSet<NodeId> = cycle(&world.catalog, &world.health).into_iter().collect();
+    world.set_disk(full, Disk::Full);
+    let found: BTreeSet<NodeId> = cycle(&world.catalog, &world.health).nodes().collect();
     assert_eq!(found, world.nodes()[1..].iter().copied().collect());
     let table = world.table(4, 2, None);
     assert!(world.partition(table).tablets.iter().all(|tablet| tablet.replica(full).is_none()));
     for node in world.nodes() {
-        world.health.nodes.get_mut(&node).unwrap().disk_full = true;
+        world.set_disk(node, Disk::Full);
     }
-    assert_eq!(cycle(&world.catalog, &world.health), world.nodes(), "loads tell that there is no space");
+    assert_eq!(cycle(&world.catalog, &world.health).cycle, world.nodes(), "loads tell that there is no space");
+}
+
+#[test]
+fn a_disk_that_fills_up_gets_what_no_other_can_take() {
+    let mut world = World::new(&["", "", "", ""]);
+    let nodes = world.nodes();
+    let low = nodes[0];
+    world.set_disk(low, Disk::Low);
+    let placement = cycle(&world.catalog, &world.health);
+    assert_eq!((placement.last, placement.cycle.contains(&low)), (vec![low], false));
+    let (few, all) = (world.table(6, 3, None), world.table(6, 4, None));
+    assert!(world.partition(few).tablets.iter().all(|tablet| tablet.replica(low).is_none()));
+    assert!(world.partition(all).tablets.iter().all(|tablet| tablet.replica(low).is_some()));
+    // Nor does it get more to be as full as the others.
+    world.settle();
+    assert_eq!(world.count(low), 6);
+    world.set_life(nodes[1], Life::Lost);
+    let plan = world.round();
+    assert!(!plan.add.is_empty() && plan.add.iter().all(|add| add.node == low), "{plan:?}");
+    world.set_disk(low, Disk::Full);
+    let plan = world.round();
+    assert!(plan.add.is_empty() && !plan.remove.is_empty(), "a full one is not filled: {plan:?}");
+}
+
+#[test]
+fn a_repair_waits_for_a_busy_node_rather_than_fill_a_disk_up() {
+    let mut world = World::new(&["", "", ""]);
+    world.table(40, 2, None);
+    let nodes = world.nodes();
+    let (roomy, low) = (world.add_node(""), world.add_node(""));
+    world.set_disk(low, Disk::Low);
+    world.limits.balance = false;
+    world.set_life(nodes[0], Life::Lost);
+    world.settle();
+    assert_eq!(world.count(low), 0);
+    assert!(world.count(roomy) > 0);
+}
+
+#[test]
+fn the_replicas_of_a_table_are_at_its_locations() {
+    let mut world = World::new(&["rack:r0", "rack:r0", "rack:r1", "rack:r2", "zone:r0", ""]);
+    let nodes = world.nodes();
+    let at = |world: &World, table| -> BTreeSet<NodeId> {
+        world.partition(table).tablets.iter().flat_map(|tablet| tablet.nodes().collect::<Vec<_>>()).collect()
+    };
+    let Response::Table(table) = world.create_at(8, 2, None, Some("rack:r0, rack:r1")) else { panic!("no table") };
+    world.load(table, &|_| 10);
+    assert_eq!(at(&world, table), nodes[..3].iter().copied().collect());
+    world.settle();
+    world.check_settled();
+    let set = |world: &mut World, locations: &str| {
+        let before = world.catalog.table_by_id(table).unwrap().properties.clone();
+        let properties = [(LOCATION.to_owned(), locations.to_owned())].into();
+        assert_eq!(world.run(Operation::SetTableProperties { table, properties, before }), Response::Done);
+        world.settle();
+        world.check_settled();
+    };
+    set(&mut world, "rack:r2,zone:*");
+    assert_eq!(at(&world, table), nodes[3..5].iter().copied().collect());
+    // Better elsewhere than nowhere, until the nodes that it is for are back.
+    world.set_life(nodes[3], Life::Lost);
+    world.settle();
+    assert!(!at(&world, table).contains(&nodes[3]) && at(&world, table).contains(&nodes[4]));
+    world.set_life(nodes[3], Life::Alive);
+    world.settle();
+    assert_eq!(at(&world, table), nodes[3..5].iter().copied().collect());
+    set(&mut world, "*");
+    assert!(at(&world, table).len() > 4);
+}
+
+#[test]
+fn a_table_that_is_not_aware_of_locations_is_spread_over_nodes_alone() {
+    let mut world = World::new(&["rack:r0", "rack:r0", "rack:r1"]);
+    let Response::Table(table) = world.create_at(9, 2, None, Some("")) else { panic!("no table") };
+    world.settle();
+    assert!(world.nodes().into_iter().all(|node| world.count(node) == 6));
+    assert!(world.partition(table).tablets.iter().any(|tablet| tablet.replica(world.nodes()[2]).is_none()));
 }
 
 #[test]
@@ -119,13 +196,13 @@ fn copies_follow_the_number_that_the_table_asks_for() {
 fn neighbours_in_the_cycle_are_at_other_locations_and_light_nodes_come_twice() {
     let mut world = World::new(&["rack:a", "rack:a", "rack:b", "rack:b", "rack:c"]);
     let nodes = world.nodes();
-    let found = cycle(&world.catalog, &world.health);
+    let found = cycle(&world.catalog, &world.health).cycle;
     let expected: Vec<NodeId> = [0, 2, 4, 1, 3].map(|n: usize| nodes[n]).into();
     assert_eq!(found[..5], expected);
     let table = world.table(20, 2, None);
     world.load(table, &|_| 10);
     let new = world.add_node("rack:c");
-    let found = cycle(&world.catalog, &world.health);
+    let found = cycle(&world.catalog, &world.health).cycle;
     assert_eq!(found.iter().filter(|node| **node == new).count(), 2);
 }
 
@@ -159,7 +236,7 @@ fn a_table_that_joins_a_group_moves_to_it() {
     world.table(5, 2, Some("g"));
     let table = world.table(5, 2, None);
     world.load(table, &|_| 10);
-    let placement = world.nodes();
+    let placement = world.nodes().into();
     let join = Operation::SetColocation { table, group: Some("g".to_owned()), placement };
     assert_eq!(world.run(join), Response::Done);
     assert!(!world.catalog.is_stable(world.catalog.colocation_group("g").unwrap()));

@@ -13,13 +13,14 @@ enum Event {
     Drain(u8),
     Undrain(u8),
     Locate(u8, u8),
-    Fill(u8, bool),
+    Fill(u8, Disk),
     Damage(u8, u8),
-    Create { buckets: u32, replication: u32, group: u8 },
+    Create { buckets: u32, replication: u32, group: u8, locations: u8 },
     Drop(u8),
     Load(u8, u8),
     Replicate(u8, u32),
     Group(u8, u8),
+    Restrict(u8, u8),
     Rounds { count: u8, lazy: u8 },
 }
 
@@ -32,15 +33,17 @@ fn event() -> impl Strategy<Value = Event> {
         2 => any::<u8>().prop_map(Event::Drain),
         2 => any::<u8>().prop_map(Event::Undrain),
         1 => any::<(u8, u8)>().prop_map(|(node, location)| Event::Locate(node, location)),
-        1 => any::<(u8, bool)>().prop_map(|(node, full)| Event::Fill(node, full)),
+        2 => (any::<u8>(), prop::sample::select(vec![Disk::Roomy, Disk::Low, Disk::Full]))
+            .prop_map(|(node, disk)| Event::Fill(node, disk)),
         1 => any::<(u8, u8)>().prop_map(|(table, tablet)| Event::Damage(table, tablet)),
-        3 => (1u32..7, 1u32..4, 0u8..4).prop_map(|(buckets, replication, group)| {
-            Event::Create { buckets, replication, group }
+        3 => (1u32..7, 1u32..4, 0u8..4, any::<u8>()).prop_map(|(buckets, replication, group, locations)| {
+            Event::Create { buckets, replication, group, locations }
         }),
         1 => any::<u8>().prop_map(Event::Drop),
         4 => any::<(u8, u8)>().prop_map(|(table, bytes)| Event::Load(table, bytes)),
         1 => (any::<u8>(), 1u32..4).prop_map(|(table, replication)| Event::Replicate(table, replication)),
         1 => any::<(u8, u8)>().prop_map(|(table, group)| Event::Group(table, group)),
+        1 => any::<(u8, u8)>().prop_map(|(table, locations)| Event::Restrict(table, locations)),
         6 => (1u8..4, any::<u8>()).prop_map(|(count, lazy)| Event::Rounds { count, lazy }),
     ]
 }
@@ -55,6 +58,11 @@ fn location(n: u8) -> String {
         3 => String::new(),
         n => format!("rack:r{n}"),
     }
+}
+
+/// Where the replicas of a table are for, if it says.
+fn locations(n: u8) -> Option<&'static str> {
+    ["rack:r0", "rack:r0, rack:r1", "rack:*", "", "zone:r0"].get(n as usize % 8).copied()
 }
 
 impl World {
@@ -75,9 +83,7 @@ impl World {
                 let location = Some(location(at)).filter(|location| !location.is_empty());
                 self.run(Operation::SetNodeLocation { node: one(&nodes, n).unwrap(), location });
             }
-            Event::Fill(n, full) => {
-                self.health.nodes.get_mut(&one(&nodes, n).unwrap()).unwrap().disk_full = full;
-            }
+            Event::Fill(n, disk) => self.set_disk(one(&nodes, n).unwrap(), disk),
             Event::Damage(t, n) => {
                 let Some(table) = table(self, t) else { return };
                 let tablet = self.partition(table).tablets[0].clone();
@@ -87,10 +93,12 @@ impl World {
                     self.health.damaged.insert((tablet.id, node));
                 }
             }
-            Event::Create { buckets, replication, group } => {
+            Event::Create { buckets, replication, group, locations } => {
                 // Two groups, and tables of none.
                 let group = ["g", "h"].get(group as usize).copied();
-                self.create(buckets, replication, group);
+                // Most are for any; those in groups have to be.
+                let locations = self::locations(locations).filter(|_| group.is_none());
+                self.create_at(buckets, replication, group, locations);
             }
             Event::Drop(t) => {
                 let Some(table) = table(self, t) else { return };
@@ -109,7 +117,13 @@ impl World {
             Event::Group(t, group) => {
                 let Some(table) = table(self, t) else { return };
                 let group = [Some("g"), Some("h"), None][group as usize % 3].map(str::to_owned);
-                self.run(Operation::SetColocation { table, group, placement: nodes });
+                self.run(Operation::SetColocation { table, group, placement: nodes.into() });
+            }
+            Event::Restrict(t, at) => {
+                let Some(table) = table(self, t) else { return };
+                let before = self.catalog.table_by_id(table).unwrap().properties.clone();
+                let properties = [(LOCATION.to_owned(), locations(at).unwrap_or("*").to_owned())].into();
+                self.run(Operation::SetTableProperties { table, properties, before });
             }
             Event::Rounds { count, lazy } => {
                 let lazy =

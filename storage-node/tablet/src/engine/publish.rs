@@ -51,7 +51,7 @@ impl Engine {
     /// version before or lack its rowset, are returned, the others published at once; so are those that took it and have
     /// damaged files. Idempotent. Blocks.
     pub fn publish(&self, txn: TxnId, requests: &[PublishTablet]) -> Result<Vec<Unpublished>> {
-        let started = Instant::now();
+        let (started, mut steps) = (Instant::now(), metrics::PublishSteps::start());
         let requests: BTreeMap<TabletId, &PublishTablet> = requests.iter().map(|r| (r.tablet, r)).collect();
         let mut unpublished = Vec::new();
         let mut tablets = Vec::with_capacity(requests.len());
@@ -63,7 +63,9 @@ impl Engine {
         }
         // To the end: a publish that is asked for again must find what this one has done.
         let mut prepared = self.prepare(txn, &tablets, &requests);
+        steps.done("prepare");
         let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
+        steps.done("lock");
         let mut changes = Changes::default();
         let mut published = Vec::with_capacity(tablets.len());
         for (tablet, plan) in tablets.iter().zip(self.plans(txn, &tablets, &requests, &mut prepared)) {
@@ -80,6 +82,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        steps.done("plan");
         let failed = self.write_each(changes).inspect_err(|error| tablets.iter().for_each(|t| t.note(error)))?;
         unpublished.extend(failed.iter().map(|(tablet, error)| not_published(*tablet, error)));
         published.retain(|(tablet, _)| !failed.contains_key(&tablet.id));
@@ -87,8 +90,10 @@ impl Engine {
         let rowsets: Vec<_> =
             published.into_iter().filter_map(|(tablet, plan)| self.enter_version(txn, tablet, plan)).collect();
         metrics::rowsets("published", rowsets.len());
+        steps.done("write");
         let keyed = rowsets.into_iter().filter(|(tablet, _)| is_keyed(tablet)).collect();
         each(rows, keyed, |(tablet, rowset)| self.apply_keys(tablet, rowset));
+        steps.done("index");
         metrics::published(started.elapsed());
         Ok(unpublished)
     }

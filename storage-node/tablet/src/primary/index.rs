@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Env, IteratorMode,
     Options, ReadOptions, WriteBatch, WriteOptions, properties,
 };
 use tarn_proto::{RowsetId, TabletId};
@@ -38,6 +38,9 @@ const BLOOM_BITS: f64 = 10.0;
 const KEPT_LOGS: usize = 4;
 /// Keys of one call to RocksDB: enough to share blocks between neighbours, few enough to stay in cache.
 pub(crate) const LOOKUP_KEYS: usize = 4096;
+/// New table files that are merged into the older ones at a time: random keys reach all of these, so that the more are merged
+/// the fewer times is everything written anew. A lookup asks the bloom filters of those that have its tablet.
+const MERGED_FILES: i32 = 24;
 /// A batch of changes is written when it is so long.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -153,6 +156,13 @@ impl Store {
         options.set_db_write_buffer_size(buffers);
         options.set_write_buffer_size(buffers / 2);
         options.set_max_background_jobs(2);
+        // As the node's own compactions: loads and queries go first, unless far too many files wait.
+        let mut env = Env::new().map_err(failed)?;
+        env.lower_thread_pool_cpu_priority();
+        options.set_env(&env);
+        options.set_level_zero_file_num_compaction_trigger(MERGED_FILES);
+        options.set_level_zero_slowdown_writes_trigger(4 * MERGED_FILES);
+        options.set_level_zero_stop_writes_trigger(6 * MERGED_FILES);
         let new = !path.join("CURRENT").exists();
         let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
         let db = DB::open_cf_descriptors(&options, path, [family]).map_err(failed)?;

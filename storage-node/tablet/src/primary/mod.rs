@@ -4,6 +4,7 @@
 //! ```text
 //!  flush    `flush`: the last operation on a key wins ──► segment, and its `key_file`: sorted keys (`key`) and rows
 //!  publish  key files of the rowset (`merge`) ──► `index`: where each key was ──► `delete_vector`s of those segments
+//!           many keys: merged with the key files of all live rowsets instead (`join`)
 //!           one synced batch of metadata: version, rowset, delete vectors        ──► then the index
 //!           an update's rowset is completed before, from the rows that it replaces (`resolve`, `locate`)
 //!  compact  rows of the inputs that died since they were read ──► row map (`moved`) ──► delete vectors of the output
@@ -20,6 +21,7 @@ mod convert;
 pub(crate) mod delete_vector;
 pub(crate) mod flush;
 pub(crate) mod index;
+mod join;
 pub(crate) mod key;
 pub(crate) mod key_file;
 mod locate;
@@ -27,6 +29,7 @@ pub(crate) mod merge;
 pub(crate) mod moved;
 mod publish;
 pub(crate) mod resolve;
+mod rowset_keys;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::index::Location;
 use super::key_file::{DELETED, Entries};
-use super::publish::damaged_keys;
+use super::rowset_keys::damaged_keys;
 use super::{DeleteVector, Marks};
 use crate::compaction::Stop;
 use crate::compaction::merge::Source;

@@ -2,8 +2,6 @@
 //! tablet's commit lock.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::BufReader;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -13,29 +11,24 @@ use tracing::warn;
 
 use super::index::{IndexChanges, Location, Store};
 use super::key::{Keys, encode};
-use super::key_file::{DELETED, Entries, Reader};
-use super::merge::{Fault, KeyMerge, Place};
+use super::key_file::DELETED;
+use super::merge::Place;
+use super::rowset_keys::segments;
 use super::{DeleteVector, Marks};
 use crate::compaction::segment_rows::SegmentRows;
 use crate::engine::Engine;
-use crate::layout::key_file_name;
-use crate::open_segment::{damaged, unreadable};
 use crate::record::{RowsetRecord, SegmentRecord};
 use crate::tablet::{State, Tablet};
 use crate::{Error, Result, metrics};
 
 /// Keys that are merged and looked up at a time.
-const STEP_KEYS: usize = 1 << 16;
-/// Bytes of a key file that are read at a time.
-const READ_BYTES: usize = 128 << 10;
+pub(super) const STEP_KEYS: usize = 1 << 16;
 
-/// Keys that are worth files of their own when a tablet gets its first rows.
-const BULK_ROWS: u64 = 1 << 17;
+/// Rows of a tablet whose keys are worth files of their own in the index.
+const BULK_ROWS: u64 = if cfg!(test) { 16 } else { 1 << 16 };
 
 /// Rows to be marked, by rowset and segment.
-type Rows = HashMap<(RowsetId, u32), Vec<u32>>;
-
-pub(super) type KeyFile = Reader<BufReader<File>>;
+pub(super) type Rows = HashMap<(RowsetId, u32), Vec<u32>>;
 
 impl Engine {
     /// The delete vectors that publishing `rowset` as version `at` makes: of rows whose keys it has or deletes, and of rows
@@ -48,33 +41,11 @@ impl Engine {
         at: Version,
     ) -> Result<Marks> {
         let state = tablet.state.read().clone();
-        let live = Live::of(&state);
-        let is_first = record.rows() >= BULK_ROWS && !has_rows(&state);
-        let rows = self.with_index(tablet, &state, |store| {
-            if is_first {
-                return self.enter_first(store, tablet, rowset, record);
-            }
-            let (mut rows, mut lost) = (Rows::new(), Vec::new());
-            self.walk(
-                store,
-                tablet,
-                rowset,
-                record,
-                |place| lost.push(place),
-                |_, found| {
-                    if let Some(found) = found
-                        && live.has(store, found)?
-                    {
-                        rows.entry((found.rowset, found.segment)).or_default().push(found.row);
-                    }
-                    Ok(())
-                },
-            )?;
-            for place in lost {
-                rows.entry((rowset, place.segment)).or_default().push(place.row);
-            }
-            Ok(rows)
-        })?;
+        let rows = match self.join_keys(tablet, &state, rowset, record)? {
+            // The index has to be complete for what is published: it gets the keys afterwards.
+            Some(rows) => self.with_index(tablet, &state, |_| Ok(())).map(|()| rows)?,
+            None => self.with_index(tablet, &state, |store| self.look_up(store, tablet, &state, rowset, record))?,
+        };
         let rows = rows.into_iter().map(|(place, mut rows)| {
             rows.sort_unstable();
             rows.dedup();
@@ -85,25 +56,69 @@ impl Engine {
         Ok(marks)
     }
 
+    /// Asks the index for the rows whose keys a rowset has or deletes, its own among them if a later segment of it does.
+    fn look_up(
+        &self,
+        store: &Store,
+        tablet: &Tablet,
+        state: &State,
+        rowset: RowsetId,
+        record: &RowsetRecord,
+    ) -> Result<Rows> {
+        if record.rows() >= BULK_ROWS && !has_rows(state) {
+            return self.enter_first(store, tablet, rowset, record);
+        }
+        let live = Live::of(state);
+        let mut merge = self.rowset_keys(tablet, rowset, record)?;
+        let (mut keys, mut last, mut found, mut rows) = (Keys::new(), Vec::new(), Vec::new(), Rows::new());
+        let mut lost = |_, place: Place| own_row(&mut rows, rowset, place);
+        let mut replaced = Vec::new();
+        while merge.next(STEP_KEYS, &mut keys, &mut last, &mut lost)? {
+            store.lookup(tablet.id, &keys, &mut found)?;
+            self.translate(tablet, &mut found)?;
+            for location in found.iter().flatten() {
+                if live.has(store, *location)? {
+                    replaced.push(*location);
+                }
+            }
+        }
+        for location in replaced {
+            rows.entry((location.rowset, location.segment)).or_default().push(location.row);
+        }
+        Ok(rows)
+    }
+
     /// Enters the keys of a rowset that is to be published in a tablet without rows: nothing has to be looked up. Until it is
     /// published, entries that lead to it count for nothing. Returns rows of its own whose keys its later segments have or
     /// delete. Blocks.
     fn enter_first(&self, store: &Store, tablet: &Tablet, rowset: RowsetId, record: &RowsetRecord) -> Result<Rows> {
-        let fault =
-            |fault: Fault| damaged_keys(SegmentKey { tablet: tablet.id, rowset, segment: fault.segment }, fault.what);
-        let files = segments(tablet, rowset, record).map(|(key, segment)| self.open_keys(key, segment));
-        let mut merge = KeyMerge::new(files.collect::<Result<Vec<_>>>()?).map_err(fault)?;
-        let (mut keys, mut last, mut rows) = (Keys::new(), Vec::new(), Rows::new());
-        let mut lost = |_, place: Place| rows.entry((rowset, place.segment)).or_default().push(place.row);
-        let mut bulk = store.bulk(tablet.id);
-        while merge.next(STEP_KEYS, &mut keys, &mut last, &mut lost).map_err(fault)? {
-            for (i, place) in last.iter().enumerate().filter(|(_, place)| place.row != DELETED) {
-                bulk.put(keys.get(i), Location { rowset, segment: place.segment, row: place.row })?;
-            }
-        }
-        bulk.finish()?;
+        let mut rows = Rows::new();
+        self.enter_files(store, tablet, rowset, record, |place| own_row(&mut rows, rowset, place))?;
         self.primary.entered.lock().insert(tablet.id, rowset);
         Ok(rows)
+    }
+
+    /// Hands the keys of a rowset to the index as files. `lost` gets the rows whose keys later segments have or delete.
+    fn enter_files(
+        &self,
+        store: &Store,
+        tablet: &Tablet,
+        rowset: RowsetId,
+        record: &RowsetRecord,
+        mut lost: impl FnMut(Place),
+    ) -> Result<()> {
+        let mut merge = self.rowset_keys(tablet, rowset, record)?;
+        let (mut keys, mut last) = (Keys::new(), Vec::new());
+        let mut bulk = store.bulk(tablet.id);
+        while merge.next(STEP_KEYS, &mut keys, &mut last, |_, place| lost(place))? {
+            for (i, Place { segment, row }) in last.iter().copied().enumerate() {
+                match row {
+                    DELETED => bulk.delete(keys.get(i))?,
+                    row => bulk.put(keys.get(i), Location { rowset, segment, row })?,
+                }
+            }
+        }
+        bulk.finish()
     }
 
     /// Enters a rowset that was just published, and is in the tablet's state, into the index. If that fails, the next
@@ -169,7 +184,10 @@ impl Engine {
     ) -> Result<()> {
         let mut changes = store.changes(tablet.id);
         let is_entered = self.primary.entered.lock().remove(&tablet.id) == Some(rowset);
-        if let Some(record) = state.rowsets.get(&rowset).filter(|record| record.is_live() && !is_entered) {
+        let record = state.rowsets.get(&rowset).filter(|record| record.is_live() && !is_entered);
+        if let Some(record) = record
+            && !self.enter_many(store, tablet, rowset, record)?
+        {
             // A key may be deleted by one segment and inserted by another: the row that lives is put last.
             for (place, segment) in segments(tablet, rowset, record) {
                 if self.open_keys(place, segment)?.deletes() {
@@ -182,6 +200,17 @@ impl Engine {
             }
         }
         changes.finish(live)
+    }
+
+    /// Enters a rowset of many keys; false if it has few, or a key file is damaged.
+    fn enter_many(&self, store: &Store, tablet: &Tablet, rowset: RowsetId, record: &RowsetRecord) -> Result<bool> {
+        if record.rows() < BULK_ROWS {
+            return Ok(false);
+        }
+        match self.enter_files(store, tablet, rowset, record, drop) {
+            Err(Error::Damaged { .. }) => Ok(false),
+            entered => entered.map(|()| true),
+        }
     }
 
     /// Does `work` with an index that is complete for the tablet. Blocks.
@@ -295,77 +324,11 @@ impl Engine {
         }
         Ok(())
     }
-
-    /// Goes through the entries of a key file.
-    pub(super) fn each_entry(
-        &self,
-        place: SegmentKey,
-        segment: &SegmentRecord,
-        mut each: impl FnMut(&[u8], u32) -> Result<()>,
-    ) -> Result<()> {
-        let mut file = self.open_keys(place, segment)?;
-        let mut entries = Entries::new();
-        while file.next(&mut entries).map_err(|what| damaged_keys(place, what))? {
-            for (i, row) in entries.rows.iter().enumerate() {
-                each(entries.keys.get(i), *row)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes through the keys of a rowset in their order: `each` gets the place of a key's last operation and where the
-    /// index has it, `lost` the places that it takes from earlier segments of the rowset.
-    fn walk(
-        &self,
-        store: &Store,
-        tablet: &Tablet,
-        rowset: RowsetId,
-        record: &RowsetRecord,
-        mut lost: impl FnMut(Place),
-        mut each: impl FnMut(Place, Option<Location>) -> Result<()>,
-    ) -> Result<()> {
-        let fault =
-            |fault: Fault| damaged_keys(SegmentKey { tablet: tablet.id, rowset, segment: fault.segment }, fault.what);
-        let files = segments(tablet, rowset, record).map(|(key, segment)| self.open_keys(key, segment));
-        let mut merge = KeyMerge::new(files.collect::<Result<Vec<_>>>()?).map_err(fault)?;
-        let (mut keys, mut last, mut found) = (Keys::new(), Vec::new(), Vec::new());
-        while merge.next(STEP_KEYS, &mut keys, &mut last, |_, place| lost(place)).map_err(fault)? {
-            store.lookup(tablet.id, &keys, &mut found)?;
-            self.translate(tablet, &mut found)?;
-            for (place, location) in last.iter().zip(&found) {
-                each(*place, *location)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn open_keys(&self, key: SegmentKey, segment: &SegmentRecord) -> Result<KeyFile> {
-        self.fetch_keys(key, segment)?;
-        match self.open_key_file(key, segment) {
-            Err(Error::Damaged { .. }) if self.fetch_keys_again(key, segment)? => self.open_key_file(key, segment),
-            opened => opened,
-        }
-    }
-
-    fn open_key_file(&self, key: SegmentKey, segment: &SegmentRecord) -> Result<KeyFile> {
-        let file = File::open(self.dir.segment(key).keys)
-            .map_err(|error| unreadable(key, key_file_name(key.rowset, key.segment), error))?;
-        let source = BufReader::with_capacity(READ_BYTES, file);
-        Reader::new(source, segment.rows, segment.checksum).map_err(|what| damaged_keys(key, what))
-    }
 }
 
-pub(super) fn segments<'a>(
-    tablet: &Tablet,
-    rowset: RowsetId,
-    record: &'a RowsetRecord,
-) -> impl Iterator<Item = (SegmentKey, &'a SegmentRecord)> {
-    let tablet = tablet.id;
-    (0..).zip(&record.segments).map(move |(segment, record)| (SegmentKey { tablet, rowset, segment }, record))
-}
-
-pub(super) fn damaged_keys(key: SegmentKey, what: String) -> Error {
-    damaged(key, key_file_name(key.rowset, key.segment), what)
+/// Adds a row of the rowset that is published.
+fn own_row(rows: &mut Rows, rowset: RowsetId, place: Place) {
+    rows.entry((rowset, place.segment)).or_default().push(place.row);
 }
 
 /// The rowsets of a tablet's newest version.

@@ -21,8 +21,7 @@ use super::flush::condition_order;
 use super::index::Location;
 use super::key::Keys;
 use super::key_file::{DELETED, Encoder};
-use super::merge::{Fault, KeyMerge, Place};
-use super::publish::{damaged_keys, segments};
+use super::merge::Place;
 use crate::compaction::read::Reader;
 use crate::engine::Engine;
 use crate::engine::commit::resolved_of;
@@ -102,11 +101,7 @@ impl Engine {
             at,
             reader: Reader::new(rows.min(1 << 16)),
         };
-        let fault = |fault: Fault| {
-            damaged_keys(SegmentKey { tablet: tablet.id, rowset: load, segment: fault.segment }, fault.what)
-        };
-        let files = segments(tablet, load, record).map(|(key, segment)| self.open_keys(key, segment));
-        let mut merge = KeyMerge::new(files.collect::<Result<Vec<_>>>()?).map_err(fault)?;
+        let mut merge = self.rowset_keys(tablet, load, record)?;
         let mut resolved = Resolved { segments: Vec::new(), schema_version: shape.schema.version };
         loop {
             let mut chunk = Chunk { keys: Keys::new(), last: Vec::new(), lost: Vec::new() };
@@ -116,7 +111,7 @@ impl Engine {
                     chunk.lost.push((key, place));
                 }
             };
-            if !merge.next(rows as usize, &mut chunk.keys, &mut chunk.last, lost).map_err(fault)? {
+            if !merge.next(rows as usize, &mut chunk.keys, &mut chunk.last, lost)? {
                 return Ok(resolved);
             }
             let number = resolved.segments.len() as u32;

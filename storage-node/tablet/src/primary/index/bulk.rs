@@ -1,5 +1,5 @@
-//! Keys of a tablet that has none yet, as table files beside the store that it then takes as its own: no memory, no
-//! sorting, no compaction.
+//! Many keys of a tablet, as table files beside the store that it then takes as its own: no memory and no sorting, and no
+//! compaction if the tablet had none before.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub(crate) struct Bulk<'a> {
 }
 
 impl Store {
-    /// Entries to be added in order of their keys, all new to the tablet. No two of a tablet at a time.
+    /// Entries to be added in order of their keys, in the place of those that are there. No two of a tablet at a time.
     pub(crate) fn bulk(&self, tablet: TabletId) -> Bulk<'_> {
         Bulk { store: self, tablet, writer: None, files: Vec::new(), key: tablet_key(b'k', tablet).to_vec() }
     }
@@ -48,6 +48,19 @@ impl Store {
 impl Bulk<'_> {
     /// A key leads to a row, once the store has it. The key is greater than those before. Blocks now and then.
     pub(crate) fn put(&mut self, key: &[u8], location: Location) -> Result<()> {
+        self.add(key, |writer, key| writer.put(key, location.encode()))
+    }
+
+    /// A key leads nowhere, once the store has it. The key is greater than those before. Blocks now and then.
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.add(key, |writer, key| writer.delete(key))
+    }
+
+    fn add(
+        &mut self,
+        key: &[u8],
+        entry: impl FnOnce(&mut SstFileWriter<'_>, &[u8]) -> std::result::Result<(), rocksdb::Error>,
+    ) -> Result<()> {
         let failed = |store: &Store, source| store.failed("write", source);
         if self.writer.is_none() {
             let path = self.store.db.path().join(format!("{PREFIX}{}_{}", self.tablet.get(), self.files.len()));
@@ -59,7 +72,7 @@ impl Bulk<'_> {
         self.key.truncate(9);
         self.key.extend_from_slice(key);
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        writer.put(&self.key, location.encode()).map_err(|e| failed(self.store, e))?;
+        entry(writer, &self.key).map_err(|e| failed(self.store, e))?;
         if writer.file_size() >= FILE_BYTES {
             self.end_file()?;
         }

@@ -5,6 +5,22 @@ import math
 
 from engines import ENGINES, TITLES
 
+# What measurements of the tablet engine aim at.
+AIMS = {
+    "upsert, Tarn: rows/s": ">= 150,000",
+    "scan after updates / untouched": "<= 1.25",
+    "the same scan, UNIQUE / PRIMARY KEY": ">= 3",
+    "point lookup, pages a column": "<= 2",
+    "short range, pages a column": "<= 2",
+    "full scan, Tarn / DuckDB": "<= 1.2",
+    "filter, Tarn / DuckDB": "<= 1.2",
+    "group, Tarn / DuckDB": "<= 1.2",
+    "point lookup, Tarn / DuckDB": "<= 1.2",
+    "full scan, Tarn / DataFusion on Parquet": "<= 0.4",
+    "storage, Tarn / DuckDB": "<= 1.1",
+    "storage, Tarn / zstd Parquet": "<= 1.1",
+}
+
 
 def geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
@@ -73,9 +89,15 @@ def tablets(path):
     results = json.loads(path.read_text())
     lines = ["## Tablets", "", "By " + ", ".join(f"`{c}`" for c in sorted(
         {v for k, v in results.items() if k.endswith(", command")})) + ".", ""]
-    lines += ["| measured | |", "|---|---:|"]
-    lines += [f"| {what} | {significant(value)} |" for what, value in results.items() if not what.endswith(", command")]
+    lines += ["| measured | | aim |", "|---|---:|---:|"]
+    lines += [f"| {what} | {significant(value)} | {aim(what)} |" for what, value in results.items()
+              if not isinstance(value, str)]
     return [*lines, ""]
+
+
+def aim(what):
+    """What a measurement should be, or nothing."""
+    return AIMS.get(what, "")
 
 
 def significant(value):

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 
+import report
 import run as common
 from engines import Server, connect_tarn
 
@@ -29,6 +30,8 @@ TYPES = """
 VALUES = ["day", "device", "country", "amount", "price", "seen", "note"]
 MODELS = ["duplicate", "aggregate", "unique", "primary"]
 PART_ROWS = MILLION
+# A table of 50 million rows that have just been loaded is compacted by then, on two processors.
+SETTLED_WITHIN = 1800
 
 QUERIES = {
     "full scan": "select sum(amount), sum(device), max(price) from {t}",
@@ -39,6 +42,12 @@ QUERIES = {
     "point lookup": "select * from {t} where id = 4711042",
     "short range": "select sum(amount), count(*) from {t} where id between 3000000 and 3000999",
 }
+# Look-ups of all columns whose bytes are counted, and how many tablets have their rows.
+PAGES = {
+    "point lookup": ("select * from {t} where id = {id}", 1),
+    "short range": ("select * from {t} where id between {id} and {id} + 999", 4),
+}
+PAGE_ROWS = 8192
 
 
 def part(ids, seed):
@@ -137,7 +146,8 @@ class Bench:
 
     def note(self, what, value):
         self.results[what] = value
-        print(f"{what:60} {value if isinstance(value, str) else f'{value:,.4g}'}", flush=True)
+        value = value if isinstance(value, str) else f"{value:,.4g}"
+        print(f"{what:60} {value:>12} {report.aim(what)}".rstrip(), flush=True)
 
     @contextlib.contextmanager
     def tarn(self):
@@ -176,15 +186,30 @@ def insert(cursor, table, path):
     cursor.execute(f"INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM {files(path)}")
 
 
-def settled(cursor, table):
-    """Waits until compaction has left the tablets of a table alone for some seconds."""
-    before, quiet_since = None, time.monotonic()
-    while time.monotonic() - quiet_since < 5:
-        cursor.execute(f"SHOW TABLETS FROM {table}")
-        now = sorted(map(str, cursor.fetchall()))
-        if now != before:
+def settled(cursor, table, rows):
+    """Waits until a table shows so many rows and compaction has left its tablets alone for some seconds."""
+    deadline, before, quiet_since = time.monotonic() + SETTLED_WITHIN, None, time.monotonic()
+    while before is None or time.monotonic() - quiet_since < 5:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"table {table} is not at rest after {SETTLED_WITHIN} s: {before}")
+        visible = cursor.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        tablets = cursor.execute(f"SHOW TABLETS FROM {table}").fetchall()
+        compactions = cursor.execute(f"SHOW COMPACTIONS FROM {table}")
+        state = [column[0] for column in compactions.description].index("State")
+        compactions = compactions.fetchall()
+        now = (visible, sorted(map(str, tablets)), sorted(map(str, compactions)))
+        if now != before or visible != rows or any(row[state] in ("PENDING", "RUNNING") for row in compactions):
             before, quiet_since = now, time.monotonic()
         time.sleep(0.5)
+
+
+def bytes_touched(cursor, sql):
+    """Bytes of segments that a query needs, read or cached."""
+    plan = "\n".join(row[0] for row in cursor.execute(f"EXPLAIN ANALYZE {sql}").fetchall())
+    found = re.findall(r"bytes_(?:read|cached)=([\d.]+)(?: ([KMG]))?", plan)
+    if not found:
+        raise SystemExit(f"EXPLAIN ANALYZE does not count bytes: {plan}")
+    return sum(float(number) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[unit] for number, unit in found)
 
 
 def folder_bytes(path):
@@ -209,9 +234,22 @@ def loads(bench):
             bench.note(f"load, {model}: rows/s", a.rows * MILLION / seconds)
             bench.note(f"load, {model}: most memory, MiB", memory.peak)
             if model == "duplicate":
-                settled(cursor, "t")
+                settled(cursor, "t", a.rows * MILLION)
                 bench.note("storage, Tarn: MiB", folder_bytes(bench.store / "storage" / "tablets") / 2**20)
                 scans(bench, cursor, base)
+                pages(bench, cursor)
+
+
+def pages(bench, cursor):
+    """How much of a table look-ups touch: in pages of 8192 rows, on average over its columns, for each tablet with rows."""
+    rows = bench.arguments.rows * MILLION
+    page = bench.results["storage, Tarn: MiB"] * 2**20 / rows * PAGE_ROWS
+    for name, (sql, tablets) in PAGES.items():
+        sql = sql.format(t="t", id=rows * 3 // 10)
+        cursor.execute(sql).fetchall()
+        touched = bytes_touched(cursor, sql) / tablets
+        bench.note(f"{name}, KiB of a tablet's segments", touched / 1024)
+        bench.note(f"{name}, pages a column", touched / page)
 
 
 def scans(bench, cursor, base):
@@ -224,6 +262,7 @@ def scans(bench, cursor, base):
         duck.execute(f"create table t as from '{base}/base/*.parquet' order by id")
         duck.execute("checkpoint")
         bench.note("storage, DuckDB: MiB", bench.duckdb_file.stat().st_size / 2**20)
+        bench.note("storage, Tarn / DuckDB", bench.results["storage, Tarn: MiB"] / bench.results["storage, DuckDB: MiB"])
         fusion = datafusion.SessionContext()
         fusion.register_parquet("t", f"{base}/base/")
         engines = {
@@ -246,6 +285,8 @@ def scans(bench, cursor, base):
         zstd = bench.data / "zstd.parquet"
         duck.execute(f"copy (from '{base}/base/*.parquet' order by id) to '{zstd}' (format parquet, compression zstd)")
         bench.note("storage, zstd Parquet: MiB", zstd.stat().st_size / 2**20)
+        bench.note("storage, Tarn / zstd Parquet",
+                   bench.results["storage, Tarn: MiB"] / bench.results["storage, zstd Parquet: MiB"])
         zstd.unlink()
 
 
@@ -262,21 +303,26 @@ def upserts(bench):
         with Memory(bench.server) as memory:
             seconds, _ = timed(lambda: insert(cursor, "t", f"{base}/base/*.parquet"))
             bench.note("upsert, Tarn: rows/s of the first load", rows / seconds)
-            settled(cursor, "t")
+            settled(cursor, "t", rows)
             untouched = median(lambda: cursor.execute(scan.format(t="t")).fetchall(), a.runs)
             bench.note("scan of untouched table: ms", untouched * 1000)
             seconds, _ = timed(lambda: [insert(cursor, "t", path) for path in loads])
         bench.note("upsert, Tarn: rows/s", more / seconds)
         bench.note("upsert, Tarn: most memory, MiB", memory.peak)
+        # As users find it: the old rows are marked as deleted, and compaction goes on.
         updated = median(lambda: cursor.execute(scan.format(t="t")).fetchall(), a.runs)
         bench.note("scan after updates: ms", updated * 1000)
         bench.note("scan after updates / untouched", updated / untouched)
+        settled(cursor, "t", rows)
+        compacted = median(lambda: cursor.execute(scan.format(t="t")).fetchall(), a.runs)
+        bench.note("scan after updates, compaction done: ms", compacted * 1000)
+        bench.note("scan after updates, compaction done / untouched", compacted / untouched)
         answer = cursor.execute(scan.format(t="t")).fetchall()
         cursor.execute("DROP TABLE t FORCE")
         cursor.execute(create("unique", "u"))
         for path in [f"{base}/base/*.parquet", *loads]:
             insert(cursor, "u", path)
-        merged = median(lambda: cursor.execute(scan.format(t="u")).fetchall(), 1)
+        merged = median(lambda: cursor.execute(scan.format(t="u")).fetchall(), a.runs)
         bench.note("the same scan, UNIQUE: ms", merged * 1000)
         bench.note("the same scan, UNIQUE / PRIMARY KEY", merged / updated)
     if a.without_duckdb:
@@ -310,7 +356,7 @@ def indexes(bench):
             cursor.execute(f"""CREATE TABLE {table} (id BIGINT NOT NULL, a INT NOT NULL, b INT NOT NULL, c INT NOT NULL,
                 v BIGINT NOT NULL{index}) DUPLICATE KEY (id) DISTRIBUTED BY HASH (id) BUCKETS 4""")
             cursor.execute(f"INSERT INTO {table} SELECT id, a, b, c, v FROM {files(path)}")
-            settled(cursor, table)
+            settled(cursor, table, rows)
         duck.execute(f"create table t as from '{path}'")
         answers = [cursor.execute(query.format(t=t)).fetchall() for t in ("plain", "indexed")]
         answers.append(duck.sql(query.format(t="t")).fetchall())

@@ -15,6 +15,8 @@ use serde::Serialize;
 use crate::error::IoContext;
 use crate::{Error, Result};
 
+#[cfg(test)]
+pub(crate) use segment::read_file;
 pub use segment::{ColumnLayout, EncodingLayout, IndexLayout, KeysLayout, SegmentLayout, ShortKeyLayout};
 pub use tablet::{RowsetLayout, TabletLayout};
 

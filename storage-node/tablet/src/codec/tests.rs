@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use vortex::file::OpenOptionsSessionExt;
 
 use super::*;
+use crate::inspect::{SegmentLayout, read_file};
 
 const ROWS: usize = 150_000;
 
@@ -37,11 +38,14 @@ fn read(bytes: Vec<u8>, schema: SchemaRef) -> ArrayRef {
     concat(&columns.iter().map(AsRef::as_ref).collect::<Vec<_>>()).unwrap()
 }
 
-/// Bits of a row in the file, and whether differences are among what it holds. The rows come back.
+/// Bits of a row in the file, and whether any of it is written as differences. The rows come back.
 fn stored(column: ArrayRef) -> (f64, bool) {
     let bytes = written(&column);
     let bits = bytes.len() as f64 * 8.0 / column.len() as f64;
-    let differences = bytes.windows(10).any(|name| name == b"vortex.pco");
+    let mut layout = SegmentLayout::default();
+    read_file(bytes.clone(), &mut layout).unwrap();
+    let encodings = layout.columns.iter().flat_map(|column| &column.encodings);
+    let differences = encodings.map(|piece| &piece.encoding).any(|name| name.contains("vortex.pco"));
     assert_eq!(&read(bytes, schema(&column)), &column);
     (bits, differences)
 }

@@ -199,7 +199,8 @@ fn read_indexes(path: &Path, layout: &mut SegmentLayout) -> Result<()> {
     Ok(())
 }
 
-fn read_file(bytes: Vec<u8>, layout: &mut SegmentLayout) -> VortexResult<()> {
+/// Reads the columns of a file.
+pub(crate) fn read_file(bytes: Vec<u8>, layout: &mut SegmentLayout) -> VortexResult<()> {
     let bytes = ByteBuffer::from(bytes);
     let session = VortexSession::default();
     let footer = read_footer(&bytes, &session)?;

@@ -15,10 +15,10 @@ use crate::record::{RowsetRecord, SegmentRecord};
 use crate::tablet::{State, Tablet};
 use crate::{Result, metrics};
 
-/// The most keys in a tablet for each that is loaded.
-const KEYS_FOR_EACH: u64 = if cfg!(test) { 4 } else { 128 };
-/// Loads of fewer rows are looked up by the index, which reads less.
-const LEAST_ROWS: u64 = if cfg!(test) { 16 } else { 1 << 12 };
+/// A lookup in the index takes as long as merging so many keys.
+const LOOKUP: u64 = if cfg!(test) { 4 } else { 128 };
+/// Opening a key file does.
+const FILE: u64 = if cfg!(test) { 1 } else { 2048 };
 /// Key files that are open at a time, beside those of the load. Each takes about half a megabyte.
 const OPEN_FILES: usize = 16;
 
@@ -27,7 +27,7 @@ type Segment<'a> = (SegmentKey, &'a SegmentRecord);
 
 impl Engine {
     /// The rows whose keys `rowset` has or deletes, its own among them if a later segment of it does; none if the index is
-    /// to be asked: the load has few rows, or a key file is damaged. Under the tablet's commit lock. Blocks.
+    /// to be asked: that takes less time, or a key file is damaged. Under the tablet's commit lock. Blocks.
     pub(super) fn join_keys(
         &self,
         tablet: &Tablet,
@@ -36,16 +36,16 @@ impl Engine {
         record: &RowsetRecord,
     ) -> Result<Option<Rows>> {
         let live = state.live();
-        let keys: u64 = live.iter().map(|(_, _, record)| record.rows()).sum();
-        if record.rows() < LEAST_ROWS || keys > KEYS_FOR_EACH * record.rows() {
-            return Ok(None);
-        }
         let has_live = |(key, segment): &Segment<'_>| {
             let vector = state.delete_vectors.get(&(key.rowset, key.segment));
             vector.map_or(0, |vector| vector.rows) < segment.rows
         };
         let others = live.iter().flat_map(|(id, _, record)| segments(tablet, *id, record)).filter(has_live);
         let others: Vec<Segment<'_>> = others.collect();
+        let keys: u64 = others.iter().map(|(_, segment)| segment.rows).sum();
+        if others.is_empty() || keys + FILE * others.len() as u64 > LOOKUP * record.rows() {
+            return Ok(None);
+        }
         let mut rows = Rows::new();
         for (number, others) in others.chunks(OPEN_FILES).enumerate() {
             match self.join_files(tablet, rowset, record, others, &mut rows, number == 0) {
@@ -56,9 +56,6 @@ impl Engine {
                 }
                 joined => joined?,
             }
-        }
-        if others.is_empty() {
-            return Ok(None);
         }
         metrics::primary_keys_merged(keys);
         Ok(Some(rows))

@@ -41,6 +41,15 @@ class S3Server:
         self.process.wait()
 
 
+def volume(name, endpoint, prefix):
+    """Declares a storage volume in the bucket `tarn`."""
+    return (
+        f'create storage volume {name} type = s3 locations = ("s3://tarn/{prefix}") properties ("enabled" = "true", '
+        f'"aws.s3.region" = "us-east-1", "aws.s3.endpoint" = "{endpoint}", "aws.s3.access_key" = "key", '
+        '"aws.s3.secret_key" = "secret", "aws.s3.enable_path_style_access" = "true", "aws.s3.enable_ssl" = "false")'
+    )
+
+
 class FaultyProxy:
     """Passes requests on. Of a hundred, `weather` says how many get which fault."""
 

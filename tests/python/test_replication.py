@@ -5,9 +5,9 @@ import shutil
 import signal
 import threading
 
-import grpc
 import pytest
 
+from checksums import checksums, replicas
 from cluster import SPREAD, wait_for
 
 pytestmark = pytest.mark.faults
@@ -19,51 +19,8 @@ MODELS = {
     "dup": "duplicate key (k)",
     "uniq": "unique key (k)",
     "prim": "primary key (k)",
+    "agg": "aggregate key (k)",
 }
-
-
-def field(number, value):
-    """A field of a protobuf message: a number, or bytes."""
-    def varint(number):
-        out = bytearray()
-        while number >= 0x80:
-            out.append(number & 0x7F | 0x80)
-            number >>= 7
-        out.append(number)
-        return bytes(out)
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def numbers(message):
-    """The number fields of a protobuf message that has no others."""
-    values, at = {}, 0
-
-    def varint(at):
-        value, shift = 0, 0
-        while True:
-            byte = message[at]
-            value |= (byte & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 0x80:
-                return value, at
-    while at < len(message):
-        key, at = varint(at)
-        values[key >> 3], at = varint(at)
-    return values
-
-
-def checksum(address, tablet, version):
-    """Rows of a replica at a version, and the sum of their hashes."""
-    with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary("/tarn.v1.StorageService/GetChecksum")
-        found = numbers(call(field(1, field(1, tablet) + field(2, version)), timeout=30))
-    return found.get(1, 0), found.get(2, 0)
-
-
-def replicas(cluster, table):
-    return cluster.table(f"admin show replica status from {table}")
 
 
 def all_current(cluster, *tables):
@@ -74,19 +31,16 @@ def assert_equal_replicas(cluster, *tables, copies=3):
     """Every tablet has so many replicas, with the same rows. Nothing is being loaded."""
     wait_for("every replica to be current", lambda: all_current(cluster, *tables), CATCH_UP_SECONDS)
     for table in tables:
-        found = {}
-        for row in replicas(cluster, table):
-            key = int(row["TabletId"]), int(row["Version"])
-            found.setdefault(key, {})[row["Address"]] = checksum(row["Address"], *key)
-        for key, sums in found.items():
+        for key, sums in checksums(cluster, table).items():
             assert len(sums) == copies, (table, key, sums)
             assert len(set(sums.values())) == 1, f"replicas of {table} differ: {key}: {sums}"
 
 
 def create(cluster, model, replication=3):
+    merged = " max" if model == "agg" else ""
     cluster.run(
         "create database if not exists d",
-        f"create table d.{model} (k bigint not null, batch bigint, v string) {MODELS[model]} "
+        f"create table d.{model} (k bigint not null, batch bigint{merged}, v string{merged}) {MODELS[model]} "
         f'distributed by hash (k) buckets 4 properties ("replication_num" = "{replication}")',
     )
 

@@ -1,13 +1,16 @@
 """Tables on storage volumes: a real S3 server, faults before it, and owners that die."""
 
+import contextlib
+import random
 import shutil
 import threading
 import time
 
 import pytest
 
+from checksums import checksums
 from cluster import SPREAD, wait_for
-from s3_server import FaultyProxy, S3Server
+from s3_server import FaultyProxy, S3Server, volume
 
 # From the death of an owner to the next acknowledged write of its tablets.
 RESUME_SECONDS = 10
@@ -29,17 +32,9 @@ def proxy(s3):
     proxy.stop()
 
 
-def volume(name, endpoint, prefix):
+def table(name, model="duplicate key (id)", buckets=4, on="v", columns=COLUMNS):
     return (
-        f'create storage volume {name} type = s3 locations = ("s3://tarn/{prefix}") properties ("enabled" = "true", '
-        f'"aws.s3.region" = "us-east-1", "aws.s3.endpoint" = "{endpoint}", "aws.s3.access_key" = "key", '
-        '"aws.s3.secret_key" = "secret", "aws.s3.enable_path_style_access" = "true", "aws.s3.enable_ssl" = "false")'
-    )
-
-
-def table(name, model="duplicate key (id)", buckets=4, on="v"):
-    return (
-        f"create table d.{name} {COLUMNS} {model} distributed by hash (id) buckets {buckets} "
+        f"create table d.{name} {columns} {model} distributed by hash (id) buckets {buckets} "
         f'properties ("storage_volume" = "{on}")'
     )
 
@@ -147,6 +142,35 @@ def test_loads_go_on_within_ten_seconds_of_the_death_of_an_owner_and_nothing_is_
 
 
 @pytest.mark.faults
+def test_statements_outlive_the_owners_of_their_tablets(fresh, s3):
+    cluster = fresh("three", storage=3)
+    cluster.run("create database d", volume("v", s3.endpoint, "outlived"), table("t", buckets=6),
+                table("p", "primary key (id)", buckets=6))
+    statements = [
+        "select count(*), count(distinct id) from d.{t}",
+        "insert into d.{t} values (1000, 1, 'one more')",
+        "insert into d.{t} select id + 2000, batch, v from d.{t}",
+        "delete from d.{t} where id >= 1000",
+        "update d.p set v = 'new' where id < 10",
+    ]
+    for number, statement in enumerate(statements):
+        name = "p" if "update" in statement else "tp"[number % 2]
+        # A version whose manifests nobody has.
+        cluster.run(f"insert into d.{name} values {values(0, first=0)}")
+        victim = cluster.of_role("storage")[number % 3]
+        victim.kill()
+        # No client repeats it.
+        (cluster.rows if "select count" in statement else cluster.run)(statement.format(t=name))
+        victim.start().wait_ready()
+    assert cluster.rows("select count(*), count(distinct v) from d.p") == [(50, 41)]
+    cluster.run(f"insert into d.p values {values(0, first=0)}")
+    for node in cluster.of_role("storage"):
+        node.kill()
+    with pytest.raises(Exception, match="owner of .* is away or changes.*see SHOW STORAGE NODES"):
+        cluster.rows("select count(*) from d.p")
+
+
+@pytest.mark.faults
 def test_a_store_that_fails_and_answers_late_or_in_part_loses_nothing(fresh, proxy):
     cluster = fresh("three", storage=2)
     cluster.run("create database d", volume("v", proxy.endpoint, "faults"), table("t"), table("p", "primary key (id)"))
@@ -176,3 +200,46 @@ def test_an_owner_that_was_stopped_and_goes_on_is_fenced(fresh, s3):
         count = len(loads.done)
         wait_for("loads", lambda: len(loads.done) > count + 5, 60)
     check_whole(cluster, "t", loads)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["bucket", "folder"])
+def test_every_owner_has_the_same_rows_whoever_was_killed_when(fresh, s3, tmp_path, kind):
+    cluster = fresh("three", storage=3)
+    local = f'create storage volume v type = local locations = ("file://{tmp_path}/volume")'
+    cluster.run("create database d", volume("v", s3.endpoint, "equal") if kind == "bucket" else local)
+    models = {name: f"{name} key (id)" for name in ("duplicate", "unique", "primary")}
+    cluster.run(*(table(f"m_{name}", model, buckets=3) for name, model in models.items()))
+    merged = "(id bigint not null, batch int max, v varchar(40) max)"
+    cluster.run(table("m_aggregate", "aggregate key (id)", buckets=3, columns=merged))
+    names = [f"m_{name}" for name in (*models, "aggregate")]
+    chance = random.Random(11)
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(Writer(cluster, name)) for name in names]
+
+        def loads():
+            return sum(len(writer.done) for writer in writers)
+
+        for _ in range(6):
+            before, after = loads(), chance.randrange(1, 6)
+            wait_for("some loads", lambda: loads() >= before + after, 90)
+            victim = chance.choice(cluster.of_role("storage"))
+            victim.kill()
+            before = loads()
+            wait_for("loads after the kill", lambda: loads() > before + 1, 90)
+            victim.start().wait_ready()
+    for name, writer in zip(names, writers, strict=True):
+        check_whole(cluster, name, writer)
+
+    def settled():
+        """What each tablet's owner tells; fails while an owner is away."""
+        found = checksums(cluster, *(f"d.{name}" for name in names))
+        return {tablet: (version, *told.values()) for (tablet, version), told in found.items()}
+
+    expected = wait_for("all owners", settled, 60)
+    assert len(expected) == 3 * len(names) and sum(rows for _, (rows, _) in expected.values()) > 0
+    for node in cluster.of_role("storage"):
+        node.kill()
+        told = wait_for("the owners that are left", settled, 60)
+        assert told == expected, f"owners differ after the death of {node.name}"
+        node.start().wait_ready()

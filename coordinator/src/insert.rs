@@ -37,6 +37,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use columns::{Columns, default_expr, is_default, source_query};
 
+use crate::owners::Repeats;
 use crate::query::{planner_error, planning, run_error};
 use crate::session::SessionContext;
 
@@ -79,15 +80,23 @@ pub async fn run(context: &SessionContext, insert: &Insert, parameters: Option<&
     load(context, insert, parameters).await.map_err(|failed| failed.error)
 }
 
-/// As [`run`], and tells more when it fails. Runs once more over the newest catalog if a node was lost.
+/// As [`run`], and tells more when it fails. Runs again over the newest catalog if a node was lost.
 pub async fn load(
     context: &SessionContext,
     insert: &Insert,
     parameters: Option<&RecordBatch>,
 ) -> std::result::Result<Outcome, Failed> {
-    match load_once(context, insert, parameters).await {
-        Err(failed) if failed.is_worth_another() => load_once(&context.refreshed(), insert, parameters).await,
-        done => done,
+    let (mut context, mut repeats) = (context.clone(), Repeats::default());
+    loop {
+        match load_once(&context, insert, parameters).await {
+            Err(failed) if failed.is_worth_another() => {
+                if !repeats.again(&context).await.map_err(Failed::surely)? {
+                    return Err(Failed::surely(repeats.told(failed.error)));
+                }
+                context = context.refreshed();
+            }
+            done => return done,
+        }
     }
 }
 

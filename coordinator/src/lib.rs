@@ -13,7 +13,8 @@
 //!                                        reconcile (leader alone) ◄┘  publish loads, create and drop tablets, expire
 //! ```
 //!
-//! `processes` lists what runs, `progress` tells how far it is; `role` starts and stops all of it.
+//! `processes` lists what runs, `progress` tells how far it is; `owners` repeats what failed for want of a tablet's owner;
+//! `role` starts and stops all of it.
 
 mod catalog_client;
 mod config;
@@ -23,6 +24,7 @@ mod error;
 mod insert;
 mod members;
 mod modify;
+mod owners;
 mod processes;
 mod progress;
 mod query;

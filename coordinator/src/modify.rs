@@ -26,6 +26,7 @@ use tarn_proto::storage::{LoadSpec, UpdateMode};
 use tarn_sql::{Delete, Statement, Update, ast};
 
 use crate::insert::{self, Columns, Failed, load_error};
+use crate::owners::Repeats;
 use crate::query::{planner_error, planning};
 use crate::session::{Error, SessionContext};
 
@@ -92,18 +93,25 @@ pub fn lower(context: &SessionContext, modification: Modification<'_>) -> Result
     Ok(Lowered { table, query, effect, written })
 }
 
-/// Carries out a modification, once more over the newest catalog if a node was lost. Ends by itself when
+/// Carries out a modification, again over the newest catalog if a node was lost. Ends by itself when
 /// [`SessionContext::interrupted`] does.
 pub async fn run(
     context: &SessionContext,
     modification: Modification<'_>,
     parameters: Option<&RecordBatch>,
 ) -> Result<Outcome> {
-    let done = match run_once(context, modification, parameters).await {
-        Err(failed) if failed.is_worth_another() => run_once(&context.refreshed(), modification, parameters).await,
-        done => done,
-    };
-    done.map_err(|failed| failed.error)
+    let (mut context, mut repeats) = (context.clone(), Repeats::default());
+    loop {
+        match run_once(&context, modification, parameters).await {
+            Err(failed) if failed.is_worth_another() => {
+                if !repeats.again(&context).await? {
+                    return Err(repeats.told(failed.error));
+                }
+                context = context.refreshed();
+            }
+            done => return done.map_err(|failed| failed.error),
+        }
+    }
 }
 
 async fn run_once(

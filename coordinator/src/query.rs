@@ -21,6 +21,7 @@ use tarn_sql::{Statement, ast};
 use tracing::{Span, warn};
 
 use crate::modify::{self, Lowered, Modification};
+use crate::owners::Takeover;
 use crate::session::SessionContext;
 use crate::{Config, Error};
 
@@ -109,48 +110,52 @@ pub async fn run(context: &SessionContext, query: &ast::Query, parameters: Optio
 
 type Rows = futures::stream::BoxStream<'static, std::result::Result<RecordBatch, DataFusionError>>;
 
-/// Starts the query and waits for its first batch. Until that is there, a lost compute or storage node is left out and the
-/// query runs again.
+/// Starts the query and waits for its first batch. Until that is there, a lost compute or storage node is left out, a tablet
+/// on a storage volume gets another owner, and the query runs again.
 async fn first_rows(
     context: &SessionContext,
     query: &ast::Query,
     parameters: Option<&RecordBatch>,
 ) -> Result<(SchemaRef, Rows)> {
     let mut planning = planning(context);
-    for attempt in 1.. {
+    let (mut attempts, mut takeover) = (0, Takeover::default());
+    loop {
         let plan = context.shared.planner.plan(query, planning.clone(), parameters).await.map_err(planner_error)?;
         context.process.enter("running");
         let schema = plan.schema();
         context.process.follow(plan.physical.clone());
         let threads = &context.shared.threads;
         let mut rows = threads.run(|| execute_stream(plan.physical, plan.task)).map_err(run_error)?;
-        match rows.next().await {
+        let error = match rows.next().await {
             None => return Ok((schema, futures::stream::empty().boxed())),
             Some(Ok(first)) => {
                 let first = futures::stream::once(async move { Ok(first) });
                 return Ok((schema, first.chain(rows).boxed()));
             }
-            Some(Err(error)) if attempt < ATTEMPTS => {
-                if let Some(node) = lost_worker(&error) {
-                    warn!(%node, attempt, "compute node lost before the first row; the query runs again without it");
-                    planning.without.push(node);
-                    continue;
-                }
-                match Failure::of(&error).and_then(|failure| failure.again) {
-                    // What the snapshot named is not there any more; what is there now has taken its place.
-                    Some(Again::Refreshed) => {}
-                    Some(Again::Without(node)) => {
-                        warn!(%node, attempt, "storage node lost before the first row; the query runs again without it");
-                        planning.silent.insert(node);
-                    }
-                    None => return Err(run_error(error)),
-                }
-                planning.catalog = context.refreshed().catalog;
+            Some(Err(error)) => error,
+        };
+        drop(rows);
+        let (worker, again) = (lost_worker(&error), Failure::of(&error).and_then(|failure| failure.again));
+        attempts += usize::from(worker.is_some() || again != Some(Again::Owned));
+        match (worker, again) {
+            (None, Some(Again::Owned)) if takeover.wait(context).await? => {}
+            (None, Some(Again::Owned)) => return Err(takeover.told(run_error(error))),
+            _ if attempts == ATTEMPTS => return Err(run_error(error)),
+            (Some(node), _) => {
+                warn!(%node, attempts, "compute node lost before the first row; the query runs again without it");
+                planning.without.push(node);
+                continue;
             }
-            Some(Err(error)) => return Err(run_error(error)),
+            // What the snapshot named is not there any more; what is there now has taken its place.
+            (None, Some(Again::Refreshed)) => {}
+            (None, Some(Again::Without(node))) => {
+                warn!(%node, attempts, "storage node lost before the first row; the query runs again without it");
+                planning.silent.insert(node);
+            }
+            (None, None) => return Err(run_error(error)),
         }
+        planning.catalog = context.refreshed().catalog;
     }
-    unreachable!("the last attempt returns")
 }
 
 /// The rows under the names of the query's text.

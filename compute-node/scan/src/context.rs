@@ -90,7 +90,8 @@ impl ScanContext {
 
     /// The manifests of the tablets that a scan reads, in order.
     pub(crate) async fn manifests(&self, source: &TabletSource) -> Result<Vec<Located>, Error> {
-        self.manifests.locate(&self.pool, &source.table, &source.tablets).await
+        let located = self.manifests.locate(&self.pool, &source.table, &source.tablets).await;
+        located.map_err(|error| if source.volume.is_some() { error.of_owner() } else { error })
     }
 
     /// Where the segments of a tablet are read, whose manifest is this.

@@ -34,6 +34,16 @@ pub enum Error {
         #[source]
         source: Box<ReadError>,
     },
+    /// The storage node that owned the tablet, which is on a storage volume, is away or does not own it any more. Another one
+    /// takes over.
+    #[error("the owner of {tablet} on its storage volume is away or changes")]
+    Owner {
+        /// The tablet.
+        tablet: TabletId,
+        /// What was said.
+        #[source]
+        source: Box<Self>,
+    },
     /// A rowset was written without a column that the query wants: the column was dropped while the query ran.
     #[error("column `{column}` was dropped while {tablet} was read; run the query again")]
     Dropped {
@@ -79,9 +89,20 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Store { source, .. } => source.kind(),
-            Self::Superseded { .. } | Self::Dropped { .. } => ErrorKind::Unavailable,
+            Self::Superseded { .. } | Self::Owner { .. } | Self::Dropped { .. } => ErrorKind::Unavailable,
             Self::Segment { .. } | Self::Manifest { .. } => ErrorKind::Internal,
             Self::DiskCache { .. } => ErrorKind::Exhausted,
+        }
+    }
+
+    /// The failure to ask the owner of a tablet for its manifest, if the tablet is on a storage volume.
+    pub(crate) fn of_owner(self) -> Self {
+        match self {
+            Self::Superseded { tablet, .. } => Self::Owner { tablet, source: Box::new(self) },
+            Self::Store { tablet, node: Some(_), ref source, .. } if source.kind() == ErrorKind::Unavailable => {
+                Self::Owner { tablet, source: Box::new(self) }
+            }
+            other => other,
         }
     }
 
@@ -89,6 +110,7 @@ impl Error {
     pub fn again(&self) -> Option<Again> {
         match self {
             Self::Superseded { .. } | Self::Dropped { .. } => Some(Again::Refreshed),
+            Self::Owner { .. } => Some(Again::Owned),
             // What is away or damaged on one node may be whole on another.
             Self::Store { node: Some(node), source, .. }
                 if matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Internal) =>
@@ -105,6 +127,8 @@ impl Error {
 pub enum Again {
     /// Over the tables as they are then.
     Refreshed,
+    /// As soon as its tablets on storage volumes have owners: over the tables as they are then.
+    Owned,
     /// Without a storage node, where other replicas can be read.
     Without(NodeId),
 }
@@ -113,6 +137,7 @@ pub enum Again {
 /// and some operators wrap them; their context stays, and tells kind, what may help, and message.
 const FAILED: &str = "tablet scan failed (";
 const REFRESHED: &str = "again";
+const OWNED: &str = "again when it is owned";
 const WITHOUT: &str = "again without n";
 
 impl From<Error> for DataFusionError {
@@ -120,6 +145,7 @@ impl From<Error> for DataFusionError {
         let again = match error.again() {
             None => String::new(),
             Some(Again::Refreshed) => format!("; {REFRESHED}"),
+            Some(Again::Owned) => format!("; {OWNED}"),
             Some(Again::Without(node)) => format!("; {WITHOUT}{}", node.get()),
         };
         let context = format!("{FAILED}{}{again}): {}", error.kind(), tarn_proto::error::chain(&error));
@@ -168,6 +194,7 @@ impl Failure {
         let (kind, again) = head.split_once("; ").map_or((head, None), |(kind, again)| (kind, Some(again)));
         let again = again.and_then(|again| match again.strip_prefix(WITHOUT) {
             Some(node) => node.parse().ok().map(|node| Again::Without(NodeId(node))),
+            None if again == OWNED => Some(Again::Owned),
             None => (again == REFRESHED).then_some(Again::Refreshed),
         });
         // Some libraries write where they were into the message.
@@ -214,6 +241,12 @@ mod tests {
     fn a_failure_tells_whether_to_run_the_query_again() {
         let dropped = Error::Dropped { column: "c".to_owned(), tablet: TabletId(7) };
         assert_eq!(Failure::of(&dropped.into()).and_then(|failure| failure.again), Some(Again::Refreshed));
+        let source =
+            StoreError { kind: ErrorKind::NotFound, address: "a:1".to_owned(), message: "it is gone".to_owned() };
+        let gone = Error::Superseded { tablet: TabletId(7), source: Box::new(source.into()) }.of_owner();
+        let failure = Failure::of(&gone.into()).expect("a failure of a scan");
+        assert_eq!((failure.kind, failure.again), (ErrorKind::Unavailable, Some(Again::Owned)));
+        assert!(failure.message.contains("owner of t7") && failure.message.contains("it is gone"), "{failure:?}");
         let damaged = Error::Manifest { tablet: TabletId(7), reason: "damaged".to_owned() };
         assert_eq!(Failure::of(&damaged.into()).map(|failure| failure.again), Some(None));
     }

@@ -43,6 +43,7 @@ mod damaged_bytes;
 mod disk;
 mod engine;
 mod error;
+mod framed;
 mod garbage;
 mod gather;
 mod index;

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::checksum::{BLOCK_BYTES, FileChecksums};
+use crate::framed::{self, Content};
 
 const FORMAT: u8 = 1;
 
@@ -22,8 +23,7 @@ impl Sidecar {
     /// The file's bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let sums = &self.checksums;
-        let mut out = Vec::with_capacity(32 + 4 * sums.blocks.len() + self.short_key_index.len());
-        out.push(FORMAT);
+        let mut out = framed::begin(FORMAT);
         out.extend_from_slice(&sums.bytes.to_le_bytes());
         out.extend_from_slice(&sums.file.to_le_bytes());
         out.extend_from_slice(&(sums.blocks.len() as u32).to_le_bytes());
@@ -32,40 +32,24 @@ impl Sidecar {
         }
         out.extend_from_slice(&(self.short_key_index.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.short_key_index);
-        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
-        out
+        framed::end(out)
     }
 
     /// Reads a file's bytes; the error tells what is wrong with them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
-        if crc32c::crc32c(body) != u32::from_le_bytes(*sum) {
-            return Err("its checksum does not match".to_owned());
-        }
-        let mut rest = body;
-        match take::<1>(&mut rest)?[0] {
-            FORMAT => {}
-            version => return Err(format!("it has format version {version}, this build reads {FORMAT}")),
-        }
-        let bytes = u64::from_le_bytes(take(&mut rest)?);
-        let file = u32::from_le_bytes(take(&mut rest)?);
-        let count = u32::from_le_bytes(take(&mut rest)?);
+        let mut content = Content::of(bytes, FORMAT)?;
+        let bytes = u64::from_le_bytes(content.take()?);
+        let file = u32::from_le_bytes(content.take()?);
+        let count = u32::from_le_bytes(content.take()?);
         if u64::from(count) != bytes.div_ceil(BLOCK_BYTES) {
             return Err(format!("it has checksums of {count} blocks for {bytes} bytes"));
         }
-        let blocks = (0..count).map(|_| take(&mut rest).map(u32::from_le_bytes)).collect::<Result<Vec<_>, _>>()?;
-        let length = u32::from_le_bytes(take(&mut rest)?) as usize;
-        if rest.len() != length {
-            return Err("it is cut short".to_owned());
-        }
-        Ok(Self { checksums: FileChecksums { bytes, file, blocks }, short_key_index: Bytes::copy_from_slice(rest) })
+        let blocks = (0..count).map(|_| content.take().map(u32::from_le_bytes)).collect::<Result<Vec<_>, _>>()?;
+        let length = u32::from_le_bytes(content.take()?) as usize;
+        let index = content.slice(length)?;
+        content.end()?;
+        Ok(Self { checksums: FileChecksums { bytes, file, blocks }, short_key_index: Bytes::copy_from_slice(index) })
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or("it is cut short")?;
-    *rest = tail;
-    Ok(*head)
 }
 
 #[cfg(test)]

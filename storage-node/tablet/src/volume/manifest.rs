@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tarn_proto::TabletId;
 
+use crate::framed::{self, Content};
+
 const FORMAT: u8 = 1;
 
 /// What the metadata store has of a tablet, by key.
@@ -56,7 +58,7 @@ pub(crate) struct VolumeManifest {
 impl VolumeManifest {
     /// The object's bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let mut out = framed::begin(FORMAT);
         out.extend_from_slice(&self.tablet.get().to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
@@ -83,67 +85,44 @@ impl VolumeManifest {
                 }
             }
         }
-        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
-        out
+        framed::end(out)
     }
 
     /// Reads an object's bytes; the error tells what is wrong with them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
-        if crc32c::crc32c(body) != u32::from_le_bytes(*sum) {
-            return Err("its checksum does not match".to_owned());
-        }
-        let mut rest = body;
-        match take::<1>(&mut rest)?[0] {
-            FORMAT => {}
-            version => return Err(format!("it has format version {version}, this build reads {FORMAT}")),
-        }
-        let tablet = TabletId(u64::from_le_bytes(take(&mut rest)?));
-        let sequence = u64::from_le_bytes(take(&mut rest)?);
-        let epoch = u64::from_le_bytes(take(&mut rest)?);
-        let writer = u128::from_le_bytes(take(&mut rest)?);
-        let count = u32::from_le_bytes(take(&mut rest)?);
-        let claims = (0..count).map(|_| take(&mut rest).map(u64::from_le_bytes)).collect::<Result<_, String>>()?;
-        let count = u32::from_le_bytes(take(&mut rest)?);
+        let mut content = Content::of(bytes, FORMAT)?;
+        let tablet = TabletId(u64::from_le_bytes(content.take()?));
+        let sequence = u64::from_le_bytes(content.take()?);
+        let epoch = u64::from_le_bytes(content.take()?);
+        let writer = u128::from_le_bytes(content.take()?);
+        let count = u32::from_le_bytes(content.take()?);
+        let claims = (0..count).map(|_| content.take().map(u64::from_le_bytes)).collect::<Result<_, String>>()?;
+        let count = u32::from_le_bytes(content.take()?);
         let mut records = Records::new();
         for _ in 0..count {
-            let length = u16::from_le_bytes(take(&mut rest)?);
-            let key = slice(&mut rest, length.into())?.to_vec();
-            records.insert(key, value(&mut rest)?);
+            let length = u16::from_le_bytes(content.take()?);
+            let key = content.slice(length.into())?.to_vec();
+            records.insert(key, value(&mut content)?);
         }
-        if !rest.is_empty() {
-            return Err(format!("it has {} bytes behind its end", rest.len()));
-        }
+        content.end()?;
         Ok(Self { tablet, sequence, epoch, writer, claims, records })
     }
 }
 
-fn value(rest: &mut &[u8]) -> Result<Value, String> {
-    match take::<1>(rest)?[0] {
+fn value(content: &mut Content<'_>) -> Result<Value, String> {
+    match content.take::<1>()?[0] {
         0 => {
-            let length = u32::from_le_bytes(take(rest)?);
-            Ok(Value::Here(Bytes::copy_from_slice(slice(rest, length as usize)?)))
+            let length = u32::from_le_bytes(content.take()?);
+            Ok(Value::Here(Bytes::copy_from_slice(content.slice(length as usize)?)))
         }
         1 => {
-            let length = u16::from_le_bytes(take(rest)?);
-            let object = std::str::from_utf8(slice(rest, length.into())?).map_err(|e| e.to_string())?.to_owned();
-            let (offset, length) = (u64::from_le_bytes(take(rest)?), u64::from_le_bytes(take(rest)?));
-            Ok(Value::There(Place { object, offset, length, checksum: u32::from_le_bytes(take(rest)?) }))
+            let length = u16::from_le_bytes(content.take()?);
+            let object = std::str::from_utf8(content.slice(length.into())?).map_err(|e| e.to_string())?.to_owned();
+            let (offset, length) = (u64::from_le_bytes(content.take()?), u64::from_le_bytes(content.take()?));
+            Ok(Value::There(Place { object, offset, length, checksum: u32::from_le_bytes(content.take()?) }))
         }
         kind => Err(format!("it has a value of unknown kind {kind}")),
     }
-}
-
-fn slice<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], String> {
-    let (head, tail) = rest.split_at_checked(length).ok_or("it is cut short")?;
-    *rest = tail;
-    Ok(head)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or("it is cut short")?;
-    *rest = tail;
-    Ok(*head)
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub struct Options {
     pub primary_index_cache_bytes: u64,
     /// Memory for changes of the primary-key index that are not in its files yet.
     pub primary_index_buffer_bytes: u64,
+    /// How long a load waits for a tablet that is not here yet.
+    pub arrival_wait: Duration,
     /// Whether somebody calls [`Engine::compact`].
     pub compacts: bool,
     /// Tables with more columns are compacted by groups of columns.
@@ -83,7 +85,8 @@ pub struct Options {
 impl Options {
     /// A gigabyte of buffers, segments of 128 MiB before compression, one flush per processor, 4096 open files, 512 and
     /// 128 MiB for the primary-key index; superseded rowsets stay for ten minutes, loads wait a minute at most for tablets
-    /// of more than 500 rowsets. 32 GiB of what is on storage volumes are cached, and orphans there go after a week.
+    /// of more than 500 rowsets, and three seconds for those that are not here. 32 GiB of what is on storage volumes are
+    /// cached, and orphans there go after a week.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -97,6 +100,7 @@ impl Options {
             crowded_wait: Duration::from_secs(60),
             primary_index_cache_bytes: 512 << 20,
             primary_index_buffer_bytes: 128 << 20,
+            arrival_wait: Duration::from_secs(3),
             compacts: true,
             vertical_columns: 32,
             disk: DiskLimits::default(),
@@ -133,6 +137,8 @@ pub struct Engine {
     pub(crate) meta: Meta,
     pub(crate) primary: Primary,
     tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
+    /// Told when there are more of them.
+    arrived: Notify,
     /// Tablets with a pending rowset, by transaction.
     pub(crate) pending: Mutex<BTreeMap<TxnId, BTreeSet<TabletId>>>,
     /// The newest attempt to write each transaction.
@@ -191,6 +197,7 @@ impl Engine {
             changed: Mutex::new(recovered.tablets.keys().copied().collect()),
             wake: Notify::new(),
             tablets: RwLock::new(recovered.tablets),
+            arrived: Notify::new(),
             pending: Mutex::new(recovered.pending),
             attempts: Mutex::default(),
             next_attempt: AtomicU64::new(1),
@@ -224,6 +231,8 @@ impl Engine {
         for id in new {
             tablets.insert(id, Arc::new(Tablet::new(id, schema.clone(), State::new())));
         }
+        drop(tablets);
+        self.arrived.notify_waiters();
         Ok(())
     }
 
@@ -388,10 +397,26 @@ impl Engine {
         tablet.ok_or_else(|| self.volumes.missing(id))
     }
 
+    /// A tablet that may be about to come: the catalog names a tablet's node before that node has opened it.
+    pub(crate) async fn tablet_soon(&self, id: TabletId) -> Result<Arc<Tablet>> {
+        let deadline = tokio::time::Instant::now() + self.options.arrival_wait;
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            // What comes from here on is told of.
+            arrived.as_mut().enable();
+            match self.tablet(id) {
+                Ok(tablet) => return Ok(tablet),
+                Err(missing) if tokio::time::timeout_at(deadline, arrived).await.is_err() => return Err(missing),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Adds a tablet that was opened.
     pub(crate) fn insert_tablet(&self, tablet: Arc<Tablet>) {
         let id = tablet.id;
         self.tablets.write().insert(id, tablet);
+        self.arrived.notify_waiters();
         self.note_changed(id);
     }
 

@@ -30,7 +30,7 @@ impl LoadWriter {
 
     /// Adds rows to a tablet, in any order; columns as the load's schema declares them, in a PRIMARY KEY table followed by
     /// [`tarn_proto::schema::OP`] if there are rows to delete. Waits while the node's write buffers are full, and at first for a tablet
-    /// that has far too many rowsets to be compacted. Of a load that deletes, the rows do not count: they say in which tablet.
+    /// that is not here yet, a few seconds, or has far too many rowsets to be compacted. Of a load that deletes, the rows do not count: they say in which tablet.
     pub async fn write(&mut self, id: TabletId, rows: RecordBatch) -> Result<()> {
         let engine = &self.load.engine;
         self.load.check()?;
@@ -38,7 +38,7 @@ impl LoadWriter {
         let (tablet, target) = match known {
             Some(known) => known,
             None => {
-                let tablet = engine.tablet(id)?;
+                let tablet = engine.tablet_soon(id).await?;
                 tablet.check_writable()?;
                 engine.wait_for_compaction(&tablet, &mut self.crowded_until).await;
                 let shape = self.load.shape_in(&tablet)?;

@@ -3,13 +3,14 @@
 
 mod faults;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use tarn_proto::storage::{OpenTablet, PublishTablet};
+use tarn_proto::storage::{CompactionScope, OpenTablet, PublishTablet};
 use tarn_proto::volume::{Volume, VolumePool, VolumeStore};
 use tarn_proto::{TableSchema, TxnId, Version, VolumeId};
 use tarn_tablet::{Engine, Error, Options, Stop};
@@ -20,19 +21,27 @@ use faults::{Faulty, Weather};
 
 const NODES: usize = 3;
 
+/// Which node is asked.
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    /// The owner, which has just been told (again) that it is.
+    Owner,
+    /// Whether it is the owner or not.
+    Node(usize),
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    /// A load through a node that thinks that it owns the tablet, whether it does or not.
-    Load(usize, Vec<Vec<Operation>>),
-    /// A node is asked to publish the next load.
-    Publish(usize),
+    Load(Who, Vec<Vec<Operation>>),
+    /// To publish the next load.
+    Publish(Who),
     /// The tablet gets another owner, which is told.
     Move(usize),
     /// The owner is told (again) that it owns the tablet.
     Open,
-    Compact(usize),
+    Compact(Who),
     /// Removes all that nobody needs, as a node sees it.
-    Collect(usize),
+    Collect(Who),
     /// A node starts anew, with its disk or without.
     Restart(usize, bool),
     Weather(u64, u64, u64),
@@ -44,21 +53,26 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let operation = (0i64..12, prop::option::weighted(0.7, 0i64..1000));
     let batches = prop::collection::vec(prop::collection::vec(operation, 1..8), 1..3);
     let node = 0..NODES;
+    // Who does not own the tablet refuses: most are to do something.
+    let who = prop_oneof![4 => Just(Who::Owner), 1 => node.clone().prop_map(Who::Node)];
     let step = prop_oneof![
-        6 => (node.clone(), batches).prop_map(|(node, batches)| Step::Load(node, batches)),
-        6 => node.clone().prop_map(Step::Publish),
+        8 => (who.clone(), batches).prop_map(|(who, batches)| Step::Load(who, batches)),
+        7 => who.clone().prop_map(Step::Publish),
         3 => node.clone().prop_map(Step::Move),
-        3 => Just(Step::Open),
-        3 => node.clone().prop_map(Step::Compact),
-        2 => node.clone().prop_map(Step::Collect),
+        2 => Just(Step::Open),
+        3 => who.clone().prop_map(Step::Compact),
+        2 => who.prop_map(Step::Collect),
         1 => (node, any::<bool>()).prop_map(|(node, wiped)| Step::Restart(node, wiped)),
         2 => (0u64..30, 0u64..20, 0u64..20).prop_map(|(refused, unanswered, late)| Step::Weather(refused, unanswered, late)),
         1 => Just(Step::Weather(100, 0, 0)),
-        2 => Just(Step::Weather(0, 0, 0)),
+        3 => Just(Step::Weather(0, 0, 0)),
         2 => Just(Step::Arrive),
     ];
     prop::collection::vec(step, 1..40)
 }
+
+/// How many steps of each kind there were, and how many of them have done something.
+type Coverage = BTreeMap<&'static str, (usize, usize)>;
 
 struct Node {
     data: tempfile::TempDir,
@@ -77,6 +91,7 @@ struct World {
     committed: VecDeque<(u64, Vec<Vec<Operation>>)>,
     /// What each visible version holds, from the first on.
     versions: Vec<BTreeMap<i64, i64>>,
+    coverage: Coverage,
 }
 
 fn volume() -> Volume {
@@ -92,6 +107,7 @@ fn open_engine(store: &Arc<Faulty>, data: &std::path::Path) -> Arc<Engine> {
         retention: Duration::ZERO,
         volume_collect: Duration::ZERO,
         volume_grace: Duration::ZERO,
+        arrival_wait: Duration::ZERO,
         // Nearly nothing: what is needed is fetched.
         volume_cache_bytes: 2000,
         ..Options::new(data)
@@ -116,6 +132,7 @@ impl World {
             next_txn: 100,
             committed: VecDeque::new(),
             versions: vec![BTreeMap::new()],
+            coverage: Coverage::new(),
             store,
         };
         world.open().unwrap();
@@ -152,30 +169,65 @@ impl World {
         }
     }
 
+    fn asked(&mut self, who: Who) -> usize {
+        match who {
+            Who::Owner => {
+                drop(self.open());
+                self.owner
+            }
+            Who::Node(node) => node,
+        }
+    }
+
+    fn count(&mut self, kind: &'static str, has_done: bool) {
+        let (tried, done) = self.coverage.entry(kind).or_default();
+        *tried += 1;
+        *done += usize::from(has_done);
+    }
+
     async fn step(&mut self, step: &Step) {
         match step {
-            Step::Load(node, batches) => {
-                let txn = self.next_txn;
+            Step::Load(who, batches) => {
+                let (node, txn) = (self.asked(*who), self.next_txn);
                 self.next_txn += 1;
-                match write(self.engine(*node), &self.schema, txn, batches).await {
+                let written = write(self.engine(node), &self.schema, txn, batches).await;
+                self.count("load", written.is_ok());
+                match written {
                     Ok(()) => self.committed.push_back((txn, batches.clone())),
-                    Err(_) => drop(self.engine(*node).abort(TxnId(txn))),
+                    Err(_) => drop(self.engine(node).abort(TxnId(txn))),
                 }
             }
-            Step::Publish(node) => drop(self.publish(*node)),
+            Step::Publish(who) => {
+                let (node, is_any) = (self.asked(*who), !self.committed.is_empty());
+                let published = self.publish(node);
+                if is_any {
+                    self.count("publish", published);
+                }
+            }
             Step::Move(to) => {
                 self.owner = *to;
                 self.epoch += 1;
-                drop(self.open());
+                let opened = self.open().is_ok();
+                self.count("move", opened);
             }
             Step::Open => drop(self.open()),
-            Step::Compact(node) => drop(self.engine(*node).compact(TABLET, &Stop::default())),
-            Step::Collect(node) => {
-                let engine = self.engine(*node);
+            Step::Compact(who) => {
+                let node = self.asked(*who);
+                // The policy would wait for more rowsets.
+                drop(self.engine(node).request_compaction(&[TABLET], CompactionScope::All));
+                let compacted = self.engine(node).compact(TABLET, &Stop::default());
+                self.count("compact", compacted.is_ok_and(|merged| merged.is_some()));
+            }
+            Step::Collect(who) => {
+                let node = self.asked(*who);
+                let before = self.store.names().await.len();
+                let engine = self.engine(node);
                 let now = Instant::now();
                 drop(engine.remove_superseded(now));
                 drop(engine.remove_superseded(now + Duration::from_secs(1)));
                 engine.collect_volumes(now);
+                let after = self.store.names().await.len();
+                self.count("collect", after < before);
             }
             Step::Restart(node, wiped) => {
                 close(self.nodes[*node].engine.take().unwrap());
@@ -225,6 +277,7 @@ fn whoever_owns_a_tablet_and_whatever_fails_it_holds_all_that_was_acknowledged_a
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new(config);
+    let coverage = RefCell::new(Coverage::new());
     runner
         .run(&(steps(), any::<u64>()), |(steps, seed)| {
             runtime.block_on(async {
@@ -232,18 +285,27 @@ fn whoever_owns_a_tablet_and_whatever_fails_it_holds_all_that_was_acknowledged_a
                 for step in &steps {
                     world.step(step).await;
                 }
+                for (kind, (tried, done)) in &world.coverage {
+                    let mut coverage = coverage.borrow_mut();
+                    let all = coverage.entry(kind).or_default();
+                    *all = (all.0 + tried, all.1 + done);
+                }
                 world.settle().await;
             });
             Ok(())
         })
         .unwrap();
+    let coverage = coverage.into_inner();
+    let (tried, done) = coverage.values().fold((0, 0), |sum, kind| (sum.0 + kind.0, sum.1 + kind.1));
+    assert!(done * 2 >= tried && coverage.len() == 5, "of too few steps anything came: {coverage:?}");
+    assert!(coverage.values().all(|(tried, done)| done * 8 >= *tried), "of some nothing came: {coverage:?}");
 }
 
 /// A world with a load, and the operations of it.
 async fn loaded() -> (World, Vec<Vec<Operation>>) {
     let mut world = World::new(1);
     let operations: Vec<Vec<Operation>> = vec![(0..50).map(|key| (key, Some(key))).collect()];
-    world.step(&Step::Load(0, operations.clone())).await;
+    world.step(&Step::Load(Who::Node(0), operations.clone())).await;
     assert!(world.publish(0));
     (world, operations)
 }
@@ -252,7 +314,7 @@ async fn loaded() -> (World, Vec<Vec<Operation>>) {
 async fn an_owner_that_another_one_has_followed_refuses_loads_publishes_and_compactions_by_the_epochs() {
     let (mut world, operations) = loaded().await;
     // Finished before, published after.
-    world.step(&Step::Load(0, operations.clone())).await;
+    world.step(&Step::Load(Who::Node(0), operations.clone())).await;
     world.step(&Step::Move(1)).await;
     assert!(!world.publish(0), "the owner before must not publish");
     let refused = write(world.engine(0), &world.schema, 900, &operations).await.unwrap_err();
@@ -272,7 +334,7 @@ async fn a_load_that_an_owner_before_finishes_later_is_found_when_it_is_publishe
     let (mut world, operations) = loaded().await;
     world.step(&Step::Move(1)).await;
     // Node 0 has not noticed: what it acknowledges counts.
-    world.step(&Step::Load(0, operations)).await;
+    world.step(&Step::Load(Who::Node(0), operations)).await;
     assert_eq!(world.committed.len(), 1);
     assert!(world.publish(1));
     world.settle().await;
@@ -282,9 +344,9 @@ async fn a_load_that_an_owner_before_finishes_later_is_found_when_it_is_publishe
 async fn a_node_that_loses_its_disk_loses_nothing_and_what_nobody_needs_goes() {
     let (mut world, operations) = loaded().await;
     for _ in 0..4 {
-        world.step(&Step::Load(0, operations.clone())).await;
+        world.step(&Step::Load(Who::Node(0), operations.clone())).await;
         assert!(world.publish(0));
-        world.step(&Step::Compact(0)).await;
+        world.step(&Step::Compact(Who::Node(0))).await;
     }
     world.step(&Step::Restart(0, true)).await;
     world.step(&Step::Open).await;
@@ -296,7 +358,7 @@ async fn a_node_that_loses_its_disk_loses_nothing_and_what_nobody_needs_goes() {
     object_store::ObjectStoreExt::put(&world.store.objects, &orphan, "x".into()).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        world.step(&Step::Collect(0)).await;
+        world.step(&Step::Collect(Who::Node(0))).await;
         let names = world.store.names().await;
         let manifests = names.iter().filter(|name| name.contains("/manifest/")).count();
         let segments = names.iter().filter(|name| name.ends_with(".vortex")).count();
@@ -336,6 +398,30 @@ async fn a_load_that_took_so_long_that_its_files_may_be_orphans_is_refused() {
     engine.open_tablets(&schema, &volume(), &[open]).unwrap();
     let refused = write(&engine, &schema, 9, &[vec![(1, Some(1))]]).await.unwrap_err();
     assert!(matches!(refused, Error::TooLong { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_waits_for_a_tablet_that_is_about_to_be_opened_and_not_for_ever() {
+    let (store, data) = (Faulty::seeded(1), tempfile::tempdir().unwrap());
+    let pool = VolumePool::default();
+    pool.insert(&volume(), Arc::new(VolumeStore::over(store, "memory:/", Duration::ZERO)));
+    let options = Options { volumes: pool, arrival_wait: Duration::from_secs(60), ..Options::new(data.path()) };
+    let (engine, schema) = (Engine::open(options).unwrap(), table(false));
+    let (loader, of) = (engine.clone(), schema.clone());
+    let load = tokio::spawn(async move { write(&loader, &of, 9, &[vec![(1, Some(1))]]).await });
+    // It has begun, and so it waits, or it finds the tablet there.
+    while engine.usage().loads == 0 {
+        tokio::task::yield_now().await;
+    }
+    let open = OpenTablet { tablet: TABLET, epoch: 1, version: Version::FIRST };
+    let (opener, of) = (engine.clone(), schema.clone());
+    tokio::task::spawn_blocking(move || opener.open_tablets(&of, &volume(), &[open])).await.unwrap().unwrap();
+    load.await.unwrap().unwrap();
+    close(engine);
+    let engine = Engine::open(Options { arrival_wait: Duration::from_millis(1), ..Options::new(data.path()) }).unwrap();
+    engine.drop_tablets(&[TABLET]).unwrap().remove();
+    let missing = write(&engine, &schema, 10, &[vec![(1, Some(1))]]).await.unwrap_err();
+    assert!(matches!(missing, Error::UnknownTablet(TABLET)), "{missing}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

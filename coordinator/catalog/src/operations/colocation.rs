@@ -8,7 +8,7 @@ use tarn_proto::{DataType, GroupId, NodeId, TableId};
 use super::dealer::Dealer;
 use super::{Outcome, check_name};
 use crate::command::{BucketNodes, Placement, Response};
-use crate::{Catalog, ColocationGroup, Error, Locations, Relation, ReplicaState, Role, Table};
+use crate::{Catalog, ColocationGroup, Error, Locations, Relation, ReplicaState, Role, Table, Tablet};
 
 /// Most copies of a tablet. More cost space and writes, and save nothing that a backup would not save better.
 pub const MAX_REPLICATION: u32 = 5;
@@ -70,10 +70,7 @@ impl Catalog {
         check_buckets(table, buckets as usize)?;
         let first = table.all_partitions().next();
         let sequence = match first {
-            Some(partition) => {
-                let members = partition.tablets.iter().map(|tablet| tablet.members().map(|member| member.node));
-                members.map(Iterator::collect).collect()
-            }
+            Some(partition) => partition.tablets.iter().map(|tablet| kept(tablet, table.replication)).collect(),
             None => {
                 let mut dealer = Dealer::new(self, placement, &Table { colocation: None, ..table.clone() })?;
                 dealer.take(buckets)?;
@@ -169,6 +166,13 @@ impl Catalog {
         let labelled: BTreeSet<&str> = usable().filter_map(|node| node.location.as_deref()).collect();
         labelled.len() + usable().filter(|node| node.location.is_none()).count()
     }
+}
+
+/// The nodes of a tablet's members, as many as its table asks for: there may still be more, of which the best stay.
+fn kept(tablet: &Tablet, replication: u32) -> Vec<NodeId> {
+    let mut members: Vec<_> = tablet.members().collect();
+    members.sort_by_key(|member| member.state != ReplicaState::Current);
+    members.into_iter().map(|member| member.node).take(replication as usize).collect()
 }
 
 /// Refuses what is no number of copies.

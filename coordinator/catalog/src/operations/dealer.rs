@@ -29,8 +29,8 @@ pub(super) struct Dealer {
     table: String,
     /// The cycle, and the nodes that get what it cannot take.
     tiers: [Vec<Place>; 2],
-    /// Whether replicas of one tablet stand at distinct locations, also if some are on nodes of the second tier for it.
-    apart: bool,
+    /// The tiers in the order in which they are tried, and whether only for nodes at locations of their own.
+    rounds: &'static [(usize, bool)],
     /// Copies of each tablet; fewer than the table asks for while nodes are away.
     copies: usize,
     next: u64,
@@ -71,7 +71,12 @@ impl Dealer {
             table: table.name.clone(),
             copies: wanted.min(alive.len()),
             tiers,
-            apart: catalog.stand_apart(&locations, table.replication),
+            rounds: match catalog.stand_apart(&locations, table.replication) {
+                // One of its own counts for more than a disk that fills up.
+                true => &[(0, true), (1, true), (0, false), (1, false)],
+                false if locations.spread() => &[(0, true), (0, false), (1, true), (1, false)],
+                false => &[(0, false), (1, false)],
+            },
             next,
             left: MAX_NEW_TABLETS,
             sequence: group.map(|group| group.sequence.clone()),
@@ -108,14 +113,9 @@ impl Dealer {
     pub(super) fn deal_next(&mut self) -> Vec<NodeId> {
         let next = self.next;
         self.next = next.wrapping_add(1);
-        // Where locations are enough, one of its own counts for more than a disk that fills up.
-        let rounds = match self.apart {
-            true => [(0, true), (1, true), (0, false), (1, false)],
-            false => [(0, true), (0, false), (1, true), (1, false)],
-        };
         let mut chosen: Vec<&Place> = Vec::with_capacity(self.copies);
         for meant in [true, false] {
-            for (tier, apart) in rounds {
+            for &(tier, apart) in self.rounds {
                 let tier = &self.tiers[tier];
                 let length = tier.len();
                 for place in (0..length).map(|i| &tier[((next % length as u64) as usize + i) % length]) {

@@ -150,7 +150,8 @@ impl Balance<'_> {
         let others: Vec<NodeId> = unit.nodes.iter().copied().filter(|node| *node != from).collect();
         // Never worse than now: where locations are too few, two may share one, but no more than do.
         let shares = |node| others.iter().filter(|other| self.sites.share_location(**other, node)).count();
-        let fits = self.sites.fits(to, &others, &unit.terms) && shares(to) <= shares(from);
+        let apart = !unit.terms.spread() || shares(to) <= shares(from);
+        let fits = self.sites.fits(to, &others, &unit.terms) && apart;
         let meant = self.sites.is_meant(to, &unit.terms);
         fits && meant
             && match unit.name {

@@ -182,7 +182,8 @@ impl Sites {
             self.iter().filter(|site| self.fits(site.id, others, terms) && allowed(site)).collect();
         let tier = |site: &Site| (!terms.allow(site), site.low);
         let best = fitting.iter().map(|site| tier(site)).min()?;
-        let crowded = |site: &Site| others.iter().any(|other| self.share_location(*other, site.id));
+        let shares = |site: &Site| others.iter().any(|other| self.share_location(*other, site.id));
+        let crowded = |site: &Site| terms.spread() && shares(site);
         let rated = fitting.into_iter().filter(|site| tier(site) == best && free(site));
         let rated = rated.map(|site| (crowded(site), scale.load(site), site.id));
         rated.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))).map(|(_, _, id)| id)

@@ -22,6 +22,11 @@ impl Terms {
         Self { apart: catalog.stand_apart(&locations, group.replication), locations }
     }
 
+    /// Whether replicas of a tablet had better stand apart, as far as they can.
+    pub(super) const fn spread(&self) -> bool {
+        self.locations.spread()
+    }
+
     /// Whether replicas are meant for the node.
     pub(super) fn allow(&self, site: &Site) -> bool {
         self.locations.allow(site.location.as_deref())

@@ -231,6 +231,20 @@ fn buckets_of_a_group_lie_together_in_all_its_tables_and_move_together() {
 }
 
 #[test]
+fn a_group_is_made_of_as_many_copies_as_its_first_table_asks_for() {
+    let mut world = World::new(&["", "", ""]);
+    let table = world.table(4, 3, None);
+    world.load(table, &|_| 10);
+    assert_eq!(world.run(Operation::SetReplication { table, replication: 1 }), Response::Done);
+    // Before the copies that are too many have gone.
+    let placement = world.nodes().into();
+    let join = Operation::SetColocation { table, group: Some("g".to_owned()), placement };
+    assert_eq!(world.run(join), Response::Done);
+    world.settle();
+    world.check_settled();
+}
+
+#[test]
 fn a_table_that_joins_a_group_moves_to_it() {
     let mut world = World::new(&["", "", "", "", ""]);
     world.table(5, 2, Some("g"));

@@ -138,9 +138,9 @@ impl ComputeNode {
         self.tasks.running()
     }
 
-    /// Leaves the cluster: stops heartbeats, refuses new tasks in a way that makes coordinators run them elsewhere, lets
-    /// running ones end within the configured time, cuts off the rest, and closes the server. Queries whose tasks were cut
-    /// off fail with the node's name or run again without it, as when a node is lost.
+    /// Leaves the cluster: stops heartbeats, refuses tasks of queries that have none here in a way that makes coordinators
+    /// run them elsewhere, lets the others end within the configured time, cuts off the rest, and closes the server. Queries
+    /// whose tasks were cut off fail with the node's name or run again without it, as when a node is lost.
     pub async fn shutdown(mut self) -> Result<(), Error> {
         self.leave.cancel();
         self.tasks.close();

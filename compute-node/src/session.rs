@@ -33,7 +33,7 @@ impl WorkerSessionBuilder for TaskSessions {
                 "a task came without the id of its query; is the coordinator of another version?".to_owned(),
             )
         })?;
-        if self.tasks.is_closed() {
+        if !self.tasks.takes(query_id) {
             return Err(leaving(&self.url));
         }
         let runtime = self.runtimes.of(query_id, headers::memory_limit(&task.headers))?;

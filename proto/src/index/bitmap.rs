@@ -11,13 +11,14 @@
 //! A place is offset (8), length (4) and CRC32C (4). To find the rows of a value, read the directory, the one block that can
 //! hold the value, and the value's rows.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef};
 use roaring::RoaringBitmap;
 
-use super::value::{Class, WrongType, for_each};
+use super::value::{Class, WrongType, for_each, hash};
 use super::{Error, Place, Tail, envelope, take, take_bytes, take_u32};
 use crate::IndexKind;
 
@@ -57,11 +58,32 @@ pub enum Unhelpful {
     ManyRows,
 }
 
+/// The values seen, looked up once for every run of rows: what a builder spends its time with.
+type Values = HashMap<Box<[u8]>, RoaringBitmap, BuildHasherDefault<Xxh3>>;
+
+/// Hashes short values in few cycles. Users choose the values, but a slow map only slows their own load.
+#[derive(Debug, Default)]
+struct Xxh3(u64);
+
+impl Hasher for Xxh3 {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = self.0.rotate_left(5) ^ hash(bytes);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0 ^= number as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Makes an index of rows that come in order, in bounded memory.
 #[derive(Debug)]
 pub struct Builder {
     class: Class,
-    values: BTreeMap<Box<[u8]>, RoaringBitmap>,
+    values: Values,
     nulls: RoaringBitmap,
     rows: u32,
     /// The value of the last rows, which are not entered yet.
@@ -92,7 +114,7 @@ impl Builder {
     pub fn new(class: Class) -> Self {
         Self {
             class,
-            values: BTreeMap::new(),
+            values: Values::default(),
             nulls: RoaringBitmap::new(),
             rows: 0,
             run: Run { start: 0, is_null: true, value: Vec::new() },
@@ -124,7 +146,7 @@ impl Builder {
 
     fn give_up(&mut self, why: Unhelpful) {
         self.unhelpful = Some(why);
-        self.values = BTreeMap::new();
+        self.values = Values::default();
         self.nulls = RoaringBitmap::new();
     }
 
@@ -166,8 +188,10 @@ impl Builder {
             return Err(why);
         }
         let mut out = Vec::new();
-        let mut entries = Vec::with_capacity(self.values.len());
-        while let Some((value, rows)) = self.values.pop_first() {
+        let mut sorted: Vec<(Box<[u8]>, RoaringBitmap)> = self.values.into_iter().collect();
+        sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut entries = Vec::with_capacity(sorted.len());
+        for (value, rows) in sorted {
             entries.push(Entry { value: value.into_vec(), rows: rows.len() as u32, place: append(&mut out, rows) });
         }
         let null_rows = self.nulls.len() as u32;

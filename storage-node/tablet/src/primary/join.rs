@@ -20,7 +20,7 @@ const LOOKUP: u64 = if cfg!(test) { 4 } else { 128 };
 /// Opening a key file does.
 const FILE: u64 = if cfg!(test) { 1 } else { 2048 };
 /// Key files that are open at a time, beside those of the load. Each takes about half a megabyte.
-const OPEN_FILES: usize = 16;
+const OPEN_FILES: usize = if cfg!(test) { 4 } else { 16 };
 
 /// A segment of the tablet.
 type Segment<'a> = (SegmentKey, &'a SegmentRecord);
@@ -156,3 +156,6 @@ fn first_not_less(keys: &Keys, start: usize, key: &[u8]) -> usize {
     }
     low
 }
+
+#[cfg(test)]
+mod tests;

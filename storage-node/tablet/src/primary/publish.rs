@@ -22,7 +22,7 @@ use crate::tablet::{State, Tablet};
 use crate::{Error, Result, metrics};
 
 /// Keys that are merged and looked up at a time.
-pub(super) const STEP_KEYS: usize = 1 << 16;
+pub(crate) const STEP_KEYS: usize = 1 << 16;
 
 /// Rows of a tablet whose keys are worth files of their own in the index.
 const BULK_ROWS: u64 = if cfg!(test) { 16 } else { 1 << 16 };
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Asks the index for the rows whose keys a rowset has or deletes, its own among them if a later segment of it does.
-    fn look_up(
+    pub(super) fn look_up(
         &self,
         store: &Store,
         tablet: &Tablet,

@@ -47,7 +47,6 @@ PAGES = {
     "point lookup": ("select * from {t} where id = {id}", 1),
     "short range": ("select * from {t} where id between {id} and {id} + 999", 4),
 }
-PAGE_ROWS = 8192
 
 
 def part(ids, seed):
@@ -203,13 +202,17 @@ def settled(cursor, table, rows):
         time.sleep(0.5)
 
 
-def bytes_touched(cursor, sql):
-    """Bytes of segments that a query needs, read or cached."""
+def touched(cursor, sql):
+    """Bytes and pieces of segments that a query needs, read or cached."""
     plan = "\n".join(row[0] for row in cursor.execute(f"EXPLAIN ANALYZE {sql}").fetchall())
-    found = re.findall(r"bytes_(?:read|cached)=([\d.]+)(?: ([KMG]))?", plan)
-    if not found:
-        raise SystemExit(f"EXPLAIN ANALYZE does not count bytes: {plan}")
-    return sum(float(number) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[unit] for number, unit in found)
+
+    def sum_of(counters):
+        found = re.findall(rf"\b(?:{counters})=([\d.]+)(?: ([KMG]))?", plan)
+        if not found:
+            raise SystemExit(f"EXPLAIN ANALYZE does not count {counters}: {plan}")
+        return sum(float(number) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[unit] for number, unit in found)
+
+    return sum_of("bytes_read|bytes_cached"), sum_of("pieces")
 
 
 def folder_bytes(path):
@@ -241,15 +244,14 @@ def loads(bench):
 
 
 def pages(bench, cursor):
-    """How much of a table look-ups touch: in pages of 8192 rows, on average over its columns, for each tablet with rows."""
-    rows = bench.arguments.rows * MILLION
-    page = bench.results["storage, Tarn: MiB"] * 2**20 / rows * PAGE_ROWS
+    """How much of each tablet with rows look-ups touch. A page is a piece of a column that is compressed and read as one."""
+    columns = len(COLUMNS.split(","))
     for name, (sql, tablets) in PAGES.items():
-        sql = sql.format(t="t", id=rows * 3 // 10)
+        sql = sql.format(t="t", id=bench.arguments.rows * MILLION * 3 // 10)
         cursor.execute(sql).fetchall()
-        touched = bytes_touched(cursor, sql) / tablets
-        bench.note(f"{name}, KiB of a tablet's segments", touched / 1024)
-        bench.note(f"{name}, pages a column", touched / page)
+        size, pieces = touched(cursor, sql)
+        bench.note(f"{name}, KiB of a tablet's segments", size / tablets / 1024)
+        bench.note(f"{name}, pages a column", pieces / tablets / columns)
 
 
 def scans(bench, cursor, base):

@@ -10,7 +10,7 @@ use datafusion_distributed::{
 };
 use tarn_proto::query_id::{self, QueryId};
 use tarn_scan::distribute::{WorkerChannels, headers, leaving};
-use tarn_scan::{ScanContext, TarnCodec, paced};
+use tarn_scan::{ScanContext, TarnCodec, aggregated_early, paced};
 use url::Url;
 
 use crate::memory::QueryRuntimes;
@@ -45,13 +45,13 @@ impl WorkerSessionBuilder for TaskSessions {
             .with_distributed_user_codec(TarnCodec::new(self.context.clone()))
             .with_distributed_channel_resolver(self.peers.clone())
             .with_distributed_passthrough_headers(headers::passed_on(&task.headers))?
-            .with_distributed_worker_plan_rewrite_handler(pace);
+            .with_distributed_worker_plan_rewrite_handler(prepare);
         let mut state = builder.build();
         tarn_functions::register(&mut state)?;
         Ok(state)
     }
 }
 
-fn pace(task: WorkerPlanRewriteEvent<'_>) -> Result<WorkerPlanRewriteEventResponse> {
-    Ok(WorkerPlanRewriteEventResponse::new(paced(task.plan)?))
+fn prepare(task: WorkerPlanRewriteEvent<'_>) -> Result<WorkerPlanRewriteEventResponse> {
+    Ok(WorkerPlanRewriteEventResponse::new(paced(aggregated_early(task.plan)?)?))
 }

@@ -13,7 +13,7 @@
 //!                                ▼
 //!                Vortex scan: filters evaluated on encoded data, then the projected columns
 //!
-//!  tablet/      TabletScan, TabletSource, morsels, merge on read, the stream of a partition
+//!  tablet/      TabletScan, TabletSource, morsels, merge on read, aggregation in the scan, the stream of a partition
 //!  cache        pieces of segments in memory; blocks of remote segments in memory and on disk
 //!  segment      one segment file: footer, reads through the cache
 //!  replicas     a tablet's segments on storage nodes, with fail-over
@@ -51,4 +51,4 @@ pub use memory::query_pool;
 pub use paced::{needs_pace, paced};
 pub use runtime::{QueryRows, QueryRuntime};
 pub use segment::ReadError;
-pub use tablet::{BITMAP_MAX_FILTER_RATIO, Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, scan};
+pub use tablet::{BITMAP_MAX_FILTER_RATIO, Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, aggregated_early, scan};

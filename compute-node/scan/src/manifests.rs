@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::replicas::silent;
-use crate::tablet::TabletRead;
+use crate::tablet::{DeleteVectors, TabletRead};
 
 /// Memory for manifests: about a million segments without delete vectors.
 const MANIFEST_CACHE_BYTES: usize = 64 << 20;
@@ -39,6 +39,8 @@ const SUSPECTED_FOR: Duration = Duration::from_secs(10);
 pub(crate) struct Located {
     pub manifest: Arc<Manifest>,
     pub node: NodeId,
+    /// What was decoded of its delete vectors.
+    pub deleted: Arc<DeleteVectors>,
 }
 
 #[derive(Clone)]
@@ -79,7 +81,10 @@ impl Manifests {
     pub fn new() -> Self {
         let known = CacheBuilder::new(MANIFEST_CACHE_BYTES)
             .with_name("tarn-manifests")
-            .with_weighter(|_: &_, known: &Known| known.located.manifest.encoded_len() + 64)
+            .with_weighter(|_: &_, known: &Known| {
+                let manifest = &known.located.manifest;
+                manifest.encoded_len() + DeleteVectors::weight(manifest) + 64
+            })
             .build();
         Self { known, suspects: Mutex::default() }
     }
@@ -108,7 +113,8 @@ impl Manifests {
                 match answer {
                     Ok(manifests) => {
                         for (index, manifest) in group.into_iter().zip(manifests) {
-                            let located = Located { manifest: Arc::new(manifest), node: peer.node };
+                            let located =
+                                Located { manifest: Arc::new(manifest), node: peer.node, deleted: Arc::default() };
                             self.keep(&tablets[index], &located);
                             searches[index].found = Some(located);
                         }
@@ -225,7 +231,7 @@ mod tests {
     #[test]
     fn a_manifest_is_asked_for_again_after_a_while() {
         let since = Instant::now();
-        let known = Known { located: Located { manifest: Arc::default(), node: NodeId(1) }, since };
+        let known = Known { located: Located { manifest: Arc::default(), node: NodeId(1), deleted: Arc::default() }, since };
         assert!(known.clone().at(since).is_some());
         assert!(known.clone().at(since + MANIFEST_AGE - Duration::from_millis(1)).is_some());
         assert!(known.at(since + MANIFEST_AGE).is_none());
@@ -250,7 +256,7 @@ mod tests {
         assert_eq!(order(&manifests.suspected(now)), [2, 3, 1]);
         assert_eq!(order(&manifests.suspected(now + SUSPECTED_FOR)), [1, 2, 3]);
         // What is kept of a node that does not answer is not used while there are others.
-        manifests.keep(&read, &Located { manifest: Arc::default(), node: NodeId(1) });
+        manifests.keep(&read, &Located { manifest: Arc::default(), node: NodeId(1), deleted: Arc::default() });
         assert!(manifests.search(&read, &[]).found.is_some());
         assert!(manifests.search(&read, &[NodeId(1)]).found.is_none());
         assert!(manifests.search(&read, &[NodeId(1), NodeId(2), NodeId(3)]).found.is_some());

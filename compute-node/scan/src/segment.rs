@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::physical_plan::metrics::Count;
 use futures::FutureExt;
-use tarn_proto::storage::{IndexKey, StoreError};
+use tarn_proto::storage::{FileKey, IndexFileKey, StoreError};
 use tarn_proto::{ErrorKind, NodeId, volume};
 use vortex::array::buffer::BufferHandle;
 use vortex::buffer::ByteBuffer;
@@ -16,7 +16,7 @@ use vortex::file::{DeserializeStep, Footer, SegmentSpec};
 use vortex::layout::segments::{SegmentFuture, SegmentId, SegmentSource};
 use vortex::session::VortexSession;
 
-use crate::cache::{BlockCache, FileKey};
+use crate::cache::BlockCache;
 use crate::metrics;
 
 /// Read at a file's end to find its footer: holds the footer of a segment of a hundred columns in most cases.
@@ -53,7 +53,7 @@ pub(crate) trait SegmentBytes: Send + Sync {
     async fn read_index(
         &self,
         file: &FileKey,
-        index: IndexKey,
+        index: IndexFileKey,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>, StoreError>;
 
@@ -85,7 +85,7 @@ impl SegmentFile {
     }
 
     /// Ranges of one of its indexes, uncached.
-    pub async fn read_index(&self, index: IndexKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+    pub async fn read_index(&self, index: IndexFileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
         self.from.read_index(&self.key, index, ranges).await
     }
 
@@ -135,6 +135,8 @@ impl From<VortexError> for FooterError {
 pub(crate) struct ReadMetrics {
     pub bytes_read: Count,
     pub bytes_cached: Count,
+    /// Pieces of files, read or cached: what a column is divided into.
+    pub pieces: Count,
 }
 
 /// Hands the pieces of a file to the decoder. A request does nothing until it is polled, so that pieces of rows that a
@@ -155,6 +157,7 @@ impl SegmentSource for Pieces {
         let (file, cache, metrics) = (self.file.clone(), self.cache.clone(), self.metrics.clone());
         let failure = self.failure.clone();
         async move {
+            metrics.pieces.add(1);
             if let Some(piece) = cache.piece(&key) {
                 metrics.bytes_cached.add(piece.len());
                 metrics::cache_hit(piece.len());

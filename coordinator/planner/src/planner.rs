@@ -22,7 +22,7 @@ use tarn_catalog::{Catalog, View};
 use tarn_proto::NodeId;
 use tarn_proto::query_id::QueryId;
 use tarn_scan::files::{FilesOptions, FilesTable, resolve};
-use tarn_scan::{ScanContext, WorkerSet, paced, query_pool};
+use tarn_scan::{ScanContext, WorkerSet, aggregated_early, paced, query_pool};
 use tarn_sql::Statement;
 use url::Url;
 
@@ -168,8 +168,8 @@ impl Planner {
         let names = labels.apply(plan.schema().as_arrow());
         let logical = state.optimizer().optimize(plan, &state, |_, _| {})?;
         let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
-        // Compute nodes pace their tasks themselves.
-        let physical = if is_distributed(physical.as_ref()) { physical } else { paced(physical)? };
+        // Compute nodes do this to their tasks themselves.
+        let physical = if is_distributed(physical.as_ref()) { physical } else { paced(aggregated_early(physical)?)? };
         Ok(QueryPlan { logical, physical, task: planning.task(&state), files, names })
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
-use tarn_proto::segment::from_storage;
+use tarn_proto::segment::{from_storage, storage_field};
 use tarn_proto::{Column, TableSchema};
 
 use super::older::{SegmentColumns, named};
@@ -62,6 +62,23 @@ impl Output {
     /// What to read, each column once, as the segment's file has it.
     pub fn read(&self) -> &[FieldRef] {
         &self.read
+    }
+
+    /// For each column of the output its position among what is read, if rows become batches as they are: without further
+    /// filters, and no column is missing or of another type than segments hold it in today.
+    pub fn positions(&self) -> Option<Vec<usize>> {
+        let position = |column: &Column| {
+            let field = storage_field(column);
+            let found = |read: &FieldRef| read.name() == field.name() && read.data_type() == field.data_type();
+            self.read.iter().position(found)
+        };
+        let positions = self.columns[..self.schema.fields().len()].iter().map(position).collect::<Option<_>>()?;
+        self.later.is_empty().then_some(positions)
+    }
+
+    /// The declared types of the output's columns.
+    pub fn types(&self) -> Vec<DataType> {
+        self.schema.fields().iter().map(|field| field.data_type().clone()).collect()
     }
 
     /// The output batch of what was read: of the rows that pass the filters which Vortex could not evaluate.

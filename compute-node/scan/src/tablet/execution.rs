@@ -3,31 +3,28 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{Field, SchemaRef};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::stream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use tarn_proto::query_id::QueryId;
-use tarn_proto::storage::SegmentKey;
+use tarn_proto::storage::{FileKey, SegmentKey};
 use tarn_proto::{ErrorKind, RowsetId, SchemaVersion};
 use tokio::sync::OnceCell;
-use vortex::array::VortexSessionExecute;
-use vortex::arrow::ArrowSessionExt;
-use vortex::dtype::Nullability;
-use vortex::error::{VortexError, VortexResult};
-use vortex::expr::{Expression, and_collect, get_item, pack, root};
+use vortex::error::VortexError;
+use vortex::expr::{Expression, and_collect};
 use vortex::file::VortexFile;
-use vortex::layout::scan::scan_builder::ScanBuilder;
+use vortex::layout::LayoutReader;
 use vortex::layout::segments::SharedSegmentSource;
-use vortex::scan::selection::Selection;
 
+use super::deleted::LiveRows;
+use super::early::Sink;
 use super::index::{FilteredRows, Selected};
 use super::key_range::KeyRange;
 use super::membership::{Learned, Membership};
@@ -35,10 +32,10 @@ use super::merge::{self, Merging, Overlapping, OverlappingSegment};
 use super::morsel::{self, Morsel, Work};
 use super::older::{SegmentRead, check_dropped};
 use super::partition::{Batches, Partition};
-use super::planned::{Opened, Planned, Segment, delete_vector};
+use super::planned::{Opened, Planned, Segment};
+use super::splits::splits;
 use super::zones::CountedZones;
-use super::{TabletSource, Wanted, index, pushdown};
-use crate::cache::FileKey;
+use super::{TabletRead, TabletSource, Wanted, index, pushdown};
 use crate::error::Error;
 use crate::metrics;
 use crate::segment::{FooterError, Pieces, ReadError, ReadMetrics, SegmentFile};
@@ -95,9 +92,14 @@ impl Execution {
         let reads = ReadMetrics {
             bytes_read: MetricBuilder::new(&self.source.metrics).counter("bytes_read", partition),
             bytes_cached: MetricBuilder::new(&self.source.metrics).counter("bytes_cached", partition),
+            pieces: MetricBuilder::new(&self.source.metrics).counter("pieces", partition),
         };
         let memory = MemoryConsumer::new(format!("merge of {}", self.source.table)).register(task.memory_pool());
-        let mut rows = Partition::new(self, partition, batch_size, reads, memory).rows();
+        let sink = self.source.early.clone().map(|early| {
+            early.begin(partition);
+            Sink { early, partition, rows: baseline.output_rows().clone() }
+        });
+        let mut rows = Partition::new(self, partition, batch_size, reads, memory, sink).rows();
         let metered = stream::poll_fn(move |cx| {
             let timer = baseline.elapsed_compute().timer();
             let polled = rows.poll_next_unpin(cx);
@@ -146,7 +148,7 @@ impl Execution {
                         },
                         rows: segment.rows,
                         range: rows.clone(),
-                        deleted: delete_vector(tablet, &segment.delete_vector)?,
+                        deleted: located.deleted.of(rowset.id, segment).map_err(|e| damaged(tablet, &e))?,
                         indexes: segment.indexes.clone(),
                         opened: OnceCell::new(),
                         selected: OnceCell::new(),
@@ -229,7 +231,11 @@ impl Execution {
         });
         let file = VortexFile::new(footer, Arc::new(pieces), context.session().clone());
         let inner = file.layout_reader().map_err(|e| self.failed(segment, e))?;
-        let reader = Arc::new(CountedZones { inner, rows: self.filtered.zone_map.clone() });
+        let counted = Arc::new(CountedZones { inner, rows: self.filtered.zone_map.clone() });
+        let reader: Arc<dyn LayoutReader> = match &segment.deleted {
+            Some(deleted) => Arc::new(LiveRows { inner: counted, deleted: deleted.clone() }),
+            None => counted,
+        };
         Ok(Opened { file, reader })
     }
 
@@ -242,7 +248,7 @@ impl Execution {
             indexes: &segment.indexes,
             rows: segment.rows,
             range: segment.range.clone(),
-            deleted: segment.deleted.as_ref(),
+            deleted: segment.deleted.as_ref().map(|deleted| &deleted.rows),
             bitmap_ratio: *bitmap_max_filter_ratio,
             cache: context.cache(),
             reads,
@@ -271,6 +277,7 @@ impl Execution {
         reads: &ReadMetrics,
         batch_size: usize,
         memory: &MemoryReservation,
+        sink: Option<&Sink>,
     ) -> Result<Batches> {
         let planned = self.planned().await?;
         match (work, &planned.merging) {
@@ -282,21 +289,23 @@ impl Execution {
                 let rows = planned.segments[morsel.segment].live(morsel) as usize;
                 counted(self.source.output.clone(), rows)
             }
-            (Work::Rows(morsel), _) => self.segment_rows(morsel, &self.plain, reads, READ_AHEAD).await,
+            (Work::Rows(morsel), _) => self.segment_rows(morsel, &self.plain, reads, READ_AHEAD, sink).await,
         }
     }
 
-    /// The rows of a morsel as `wanted`, in the segment's order, with `ahead` splits in flight.
+    /// The rows of a morsel as `wanted`, in the segment's order, with `ahead` splits in flight: those that `sink` does not
+    /// take.
     pub(super) async fn segment_rows(
         self: &Arc<Self>,
         morsel: &Morsel,
         wanted: &Wanted,
         reads: &ReadMetrics,
         ahead: usize,
+        sink: Option<&Sink>,
     ) -> Result<Batches> {
         let segment = &self.planned().await?.segments[morsel.segment];
         let selected = segment.selected.get_or_init(|| self.select(segment, &wanted.filters, reads)).await;
-        let count = selected.count(&morsel.rows, segment.deleted.as_ref());
+        let count = selected.count(&morsel.rows, segment.deleted.as_ref().map(|deleted| &deleted.rows));
         if count == 0 {
             return Ok(stream::empty().boxed());
         }
@@ -317,8 +326,10 @@ impl Execution {
             metrics::segment_pruned();
             return Ok(stream::empty().boxed());
         }
-        let selection = selected.selection(segment.deleted.as_ref());
-        let splits = self.splits(morsel, selection, opened, read, filter).map_err(|e| self.failed(segment, e))?;
+        let selection = selected.selection();
+        let sink = sink.filter(|_| membership.is_empty()).cloned();
+        let splits = splits(context.session(), morsel, selection, opened, read.output, filter, sink)
+            .map_err(|e| self.failed(segment, e))?;
         let execution = self.clone();
         let index = morsel.segment;
         Ok(stream::iter(splits)
@@ -327,36 +338,20 @@ impl Execution {
                 Some(planned) => execution.failed(&planned.segments[index], error),
                 None => DataFusionError::Internal(error.to_string()),
             })
-            .try_filter_map(move |batch| std::future::ready(batch.map(|batch| membership.keep(batch)).transpose()))
-            .boxed())
-    }
-
-    fn splits(
-        &self,
-        morsel: &Morsel,
-        selection: Selection,
-        opened: &Opened,
-        read: SegmentRead,
-        filter: Option<Expression>,
-    ) -> VortexResult<Vec<futures::future::BoxFuture<'static, VortexResult<Option<RecordBatch>>>>> {
-        let session = self.source.context.session().clone();
-        let dtype = opened.file.dtype();
-        let output = read.output;
-        let columns = output.read().iter().map(|f| (f.name().clone(), get_item(f.name().as_str(), root())));
-        let projection = pack(columns, Nullability::NonNullable).bind(dtype)?.optimize_recursive()?;
-        let filter = filter.map(|f| f.bind(dtype)?.optimize_recursive()).transpose()?;
-        let target = Field::new_struct("", output.read().to_vec(), false);
-        ScanBuilder::new(session.clone(), opened.reader.clone())
-            .with_projection(projection)
-            .with_some_filter(filter)
-            .with_row_range(morsel.rows.clone())
-            .with_selection(selection)
-            .map(move |chunk| {
-                let mut ctx = session.create_execution_ctx();
-                let arrow = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
-                Ok(output.batch(arrow.as_struct())?)
+            .try_filter_map(move |batch| {
+                let membership = membership.clone();
+                async move {
+                    match batch.flatten() {
+                        Some(batch) => membership.keep(batch).map(Some),
+                        None => {
+                            // Operators above let others run after a batch. A split that returns none is as much work.
+                            tokio::task::yield_now().await;
+                            Ok(None)
+                        }
+                    }
+                }
             })
-            .build()
+            .boxed())
     }
 
     /// Takes rows from the budget and cuts the batch to what is granted.
@@ -376,6 +371,10 @@ impl Execution {
     pub(super) fn is_exhausted(&self) -> bool {
         self.budget.as_ref().is_some_and(|budget| budget.load(Ordering::Relaxed) == 0)
     }
+}
+
+fn damaged(tablet: &TabletRead, error: &std::io::Error) -> Error {
+    Error::Manifest { tablet: tablet.tablet, reason: format!("damaged delete vector: {error}") }
 }
 
 /// So many rows without columns.

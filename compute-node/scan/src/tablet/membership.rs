@@ -95,6 +95,11 @@ impl Membership {
         Self { tests, learned }
     }
 
+    /// Whether all rows pass.
+    pub fn is_empty(&self) -> bool {
+        self.tests.is_empty()
+    }
+
     /// The rows that pass.
     pub fn keep(&self, mut batch: RecordBatch) -> Result<RecordBatch> {
         for number in self.learned.order(self.tests.len()) {

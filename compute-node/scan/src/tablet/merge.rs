@@ -348,7 +348,7 @@ pub(super) async fn rows(
         _ => 1,
     };
     let read = merging.read_now()?;
-    let opening = unit.inputs.iter().map(|morsel| execution.segment_rows(morsel, &read, reads, ahead));
+    let opening = unit.inputs.iter().map(|morsel| execution.segment_rows(morsel, &read, reads, ahead, None));
     let opened = try_join_all(opening).await?.into_iter();
     let mut inputs: Vec<Input> =
         opened.map(|batches| Input { batches: Some(batches), memory: memory.new_empty() }).collect();

@@ -6,8 +6,13 @@
 //!
 //! Rows of equal keys of an AGGREGATE or UNIQUE table are merged where a tablet has several segments: see `merge`. The
 //! planner turns that off where the query's own aggregation makes it redundant ([`Preaggregation`]).
+//!
+//! A partial aggregation right above a scan is done inside it as far as it can be: see `early`. Deleted rows are left out
+//! by a segment's reader: see `deleted`.
 
 mod columns;
+mod deleted;
+mod early;
 mod execution;
 mod index;
 mod key_range;
@@ -19,6 +24,7 @@ mod partition;
 mod planned;
 mod pushdown;
 mod source;
+mod splits;
 mod zones;
 
 use std::sync::Arc;
@@ -32,6 +38,8 @@ use tarn_proto::volume::Volume;
 use tarn_proto::{TableSchema, TabletId, Version};
 
 use crate::context::ScanContext;
+pub(crate) use deleted::DeleteVectors;
+pub use early::aggregated_early;
 pub use index::BITMAP_MAX_FILTER_RATIO;
 pub use source::TabletSource;
 

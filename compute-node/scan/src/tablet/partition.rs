@@ -11,6 +11,7 @@ use futures::stream::{self, BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::TabletSource;
+use super::early::Sink;
 use super::execution::Execution;
 use crate::metrics;
 use crate::segment::ReadMetrics;
@@ -25,6 +26,8 @@ pub(super) struct Partition {
     batch_size: usize,
     reads: ReadMetrics,
     memory: MemoryReservation,
+    /// Takes rows that need not be returned.
+    sink: Option<Sink>,
     current: Option<Batches>,
 }
 
@@ -35,8 +38,9 @@ impl Partition {
         batch_size: usize,
         reads: ReadMetrics,
         memory: MemoryReservation,
+        sink: Option<Sink>,
     ) -> Self {
-        Self { execution, partition, batch_size, reads, memory, current: None }
+        Self { execution, partition, batch_size, reads, memory, sink, current: None }
     }
 
     /// Its rows, in batches.
@@ -67,7 +71,8 @@ impl Partition {
             match planned.take(self.partition) {
                 None => return Ok(None),
                 Some(work) => {
-                    let batches = self.execution.read(&work, &self.reads, self.batch_size, &self.memory).await?;
+                    let (reads, sink) = (&self.reads, self.sink.as_ref());
+                    let batches = self.execution.read(&work, reads, self.batch_size, &self.memory, sink).await?;
                     self.current = Some(gather(self.execution.source(), batches, self.batch_size));
                 }
             }

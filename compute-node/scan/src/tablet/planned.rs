@@ -4,19 +4,17 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::error::Result;
 use parking_lot::Mutex;
-use roaring::{RoaringBitmap, RoaringTreemap};
 use tarn_proto::{RowsetId, SchemaVersion, wire};
 use tokio::sync::OnceCell;
 use vortex::file::VortexFile;
 use vortex::layout::LayoutReader;
 
 use super::TabletRead;
+use super::deleted::Deleted;
 use super::index::Selected;
 use super::merge::Merging;
 use super::morsel::{Morsel, Work};
-use crate::error::Error;
 use crate::segment::SegmentFile;
 
 /// What is read.
@@ -45,7 +43,7 @@ pub(super) struct Segment {
     pub rows: u64,
     /// Those that the sort key's index leaves.
     pub range: Range<u64>,
-    pub deleted: Option<RoaringTreemap>,
+    pub deleted: Option<Arc<Deleted>>,
     /// Its indexes that have a file.
     pub indexes: Vec<wire::SegmentIndex>,
     pub opened: OnceCell<Opened>,
@@ -57,7 +55,7 @@ impl Segment {
     /// Rows of a morsel that are not deleted.
     pub fn live(&self, morsel: &Morsel) -> u64 {
         let rows = morsel.rows.end - morsel.rows.start;
-        self.deleted.as_ref().map_or(rows, |deleted| rows - deleted.range_cardinality(morsel.rows.clone()))
+        self.deleted.as_ref().map_or(rows, |deleted| rows - deleted.rows.range_cardinality(morsel.rows.clone()))
     }
 }
 
@@ -65,16 +63,4 @@ impl Segment {
 pub(super) struct Opened {
     pub file: VortexFile,
     pub reader: Arc<dyn LayoutReader>,
-}
-
-/// Reads a delete vector.
-pub(super) fn delete_vector(tablet: &TabletRead, bytes: &[u8]) -> Result<Option<RoaringTreemap>> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let bitmap = RoaringBitmap::deserialize_from(bytes).map_err(|error| Error::Manifest {
-        tablet: tablet.tablet,
-        reason: format!("damaged delete vector: {error}"),
-    })?;
-    Ok(Some(RoaringTreemap::from_bitmaps([(0, bitmap)])))
 }

@@ -23,6 +23,7 @@ use tarn_proto::TableSchema;
 use tarn_proto::volume::Volume;
 use url::Url;
 
+use super::early::Early;
 use super::execution::Execution;
 use super::{Preaggregation, Pruned, TabletRead, TabletScan, pushdown};
 use crate::context::ScanContext;
@@ -51,6 +52,8 @@ pub struct TabletSource {
     pub(crate) bitmap_max_filter_ratio: u16,
     /// The worker that should run this, because it has the tablets in its cache. Not sent over the wire.
     pub(crate) home: Option<Url>,
+    /// What output partitions aggregate themselves, where the plan runs. Not sent over the wire.
+    pub(crate) early: Option<Arc<Early>>,
     pub(crate) output: SchemaRef,
     pub(crate) metrics: ExecutionPlanMetricsSet,
 }
@@ -73,6 +76,7 @@ impl TabletSource {
             pruned: spec.pruned,
             bitmap_max_filter_ratio: spec.bitmap_max_filter_ratio,
             home: None,
+            early: None,
             output,
             metrics: ExecutionPlanMetricsSet::new(),
         })

@@ -6,6 +6,7 @@
 mod bucket;
 mod codec;
 mod distribute;
+mod early;
 mod failover;
 mod files;
 mod filters;

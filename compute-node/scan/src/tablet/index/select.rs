@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use roaring::{RoaringBitmap, RoaringTreemap};
-use tarn_proto::storage::IndexKey;
+use tarn_proto::storage::{IndexFileKey, IndexKey};
 use tarn_proto::{IndexKind, TableSchema, wire};
 use tracing::debug;
 use vortex::scan::selection::Selection;
@@ -81,13 +81,9 @@ pub(crate) struct Selected {
 }
 
 impl Selected {
-    /// As the scan takes it. `deleted` is the segment's.
-    pub fn selection(&self, deleted: Option<&RoaringTreemap>) -> Selection {
-        match (&self.rows, deleted) {
-            (Some(rows), _) => Selection::IncludeRoaring(rows.clone()),
-            (None, Some(deleted)) => Selection::ExcludeRoaring(deleted.clone()),
-            (None, None) => Selection::All,
-        }
+    /// As the scan takes it. Deleted rows are left out by the segment's reader where the indexes say nothing.
+    pub fn selection(&self) -> Selection {
+        self.rows.clone().map_or(Selection::All, Selection::IncludeRoaring)
     }
 
     /// Rows to read in a range. `deleted` is the segment's.
@@ -234,9 +230,8 @@ impl Segment<'_> {
             .find(|index| index.column == column.get() && index.kind() == wire::IndexKind::from(kind))?;
         Some(IndexFile {
             segment: self.file,
-            key: IndexKey { column, kind },
+            key: IndexFileKey { index: IndexKey { column, kind }, checksum: held.checksum },
             bytes: held.bytes,
-            checksum: held.checksum,
             cache: self.cache,
             metrics: self.reads,
         })

@@ -2,7 +2,7 @@
 //!
 //! Frame of reference and bit packing write every value with the bits of the span of a whole piece, some hundred thousand
 //! rows. Pco writes differences to the value before, in a tenth of the bits if values are in order, but its values are
-//! decoded one after the other, so that it is chosen only where bytes pay for the time (see docs/adr/0024).
+//! decoded one after the other, so that it is chosen only where bytes pay for the time (see docs/adr/0025).
 
 use vortex::array::arrays::PrimitiveArray;
 use vortex::array::{ArrayId, ArrayRef, Canonical, ExecutionCtx, IntoArray, VTable};

@@ -1,20 +1,26 @@
 //! The key file of a segment: the encoded keys of its rows and of those that its load deletes, so that publishing and
 //! rebuilding the index never decode columns. Little endian:
 //!
-//! - header: version byte 1, CRC32C of the segment file (4), number of rows (4), number of deleted keys (4), CRC32C of
+//! - header: version byte 2, CRC32C of the segment file (4), number of rows (4), number of deleted keys (4), CRC32C of
 //!   the header (4);
 //! - blocks up to the end of the file: length (4), CRC32C of the entries (4), entries.
 //!
 //! Entries are sorted by key, each key once. An entry is the number of bytes that its key shares with the one before in
 //! the block (1), the number of the others (1), those bytes, and a LEB128 number: 0 if the key is deleted, else one more
-//! than the zigzag of `row - 1 - last`, `last` being the row of the last entry in the block that has one, at first -1. A
-//! segment that is sorted by its key takes few bytes a row.
+//! than the zigzag of `row - 1 - last`, `last` being the row of the last entry in the block that has one, at first -1. If
+//! the key is as long as the one before and its row is `last + 1`, the entry is the number of shared bytes plus 128 and the
+//! other bytes: two bytes a row in most segments that are sorted by their key. Version 1 has no such entries.
 
 use std::io::Read;
 
 use super::key::{Keys, MAX_KEY_BYTES};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The oldest version that is read.
+const OLDEST_FORMAT: u8 = 1;
+/// Beside the number of shared bytes, which is less as no key is longer than 128 bytes or is there twice: the key is as
+/// long as the one before, its row the next.
+const FOLLOWS: u8 = 0x80;
 const HEADER_BYTES: usize = 17;
 /// Blocks end with the entry that reaches this size.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -58,8 +64,24 @@ impl Encoder {
     /// Adds a key, greater than those before.
     pub(crate) fn push(&mut self, key: &[u8], row: u32) {
         let shared = key.iter().zip(&self.previous).take_while(|(a, b)| a == b).count();
-        self.block.extend_from_slice(&[shared as u8, (key.len() - shared) as u8]);
-        self.block.extend_from_slice(&key[shared..]);
+        if key.len() == self.previous.len() && i64::from(row) == self.last + 1 && row != DELETED {
+            self.upserted += 1;
+            self.last += 1;
+            self.block.push(shared as u8 | FOLLOWS);
+            self.block.extend_from_slice(&key[shared..]);
+        } else {
+            self.block.extend_from_slice(&[shared as u8, (key.len() - shared) as u8]);
+            self.block.extend_from_slice(&key[shared..]);
+            self.push_row(row);
+        }
+        self.previous.clear();
+        self.previous.extend_from_slice(key);
+        if self.block.len() >= BLOCK_BYTES {
+            self.end_block();
+        }
+    }
+
+    fn push_row(&mut self, row: u32) {
         if row == DELETED {
             self.deleted += 1;
             self.block.push(0);
@@ -68,11 +90,6 @@ impl Encoder {
             let step = i64::from(row) - 1 - self.last;
             self.last = i64::from(row);
             put_number(&mut self.block, 1 + ((step << 1) ^ (step >> 63)) as u64);
-        }
-        self.previous.clear();
-        self.previous.extend_from_slice(key);
-        if self.block.len() >= BLOCK_BYTES {
-            self.end_block();
         }
     }
 
@@ -128,8 +145,9 @@ impl<R: Read> Reader<R> {
         if crc32c::crc32c(&header[..13]) != number(13) {
             return Err("the checksum of its header does not match".to_owned());
         }
-        if header[0] != FORMAT {
-            return Err(format!("it has format version {}, this build reads {FORMAT}", header[0]));
+        if !(OLDEST_FORMAT..=FORMAT).contains(&header[0]) {
+            let version = header[0];
+            return Err(format!("it has format version {version}, this build reads {OLDEST_FORMAT} to {FORMAT}"));
         }
         let upserted = number(5);
         if number(1) != segment || u64::from(upserted) != rows {
@@ -196,8 +214,21 @@ fn decode_block(mut rest: &[u8], rows: u32, entries: &mut Entries) -> Result<(),
     let malformed = || "a block of it is malformed".to_owned();
     let mut last = -1i64;
     let mut length = 0;
-    while let [shared, others, tail @ ..] = rest {
-        let (shared, others) = (usize::from(*shared), usize::from(*others));
+    while let [head, tail @ ..] = rest {
+        let shared = usize::from(head & !FOLLOWS);
+        if head & FOLLOWS != 0 {
+            if shared > length || length - shared > tail.len() || last + 1 >= i64::from(rows) {
+                return Err(malformed());
+            }
+            let (suffix, tail) = tail.split_at(length - shared);
+            entries.keys.push_shared(shared, suffix);
+            last += 1;
+            entries.rows.push(last as u32);
+            rest = tail;
+            continue;
+        }
+        let [others, tail @ ..] = tail else { return Err(malformed()) };
+        let others = usize::from(*others);
         if shared > length || shared + others > MAX_KEY_BYTES || others > tail.len() {
             return Err(malformed());
         }
@@ -219,7 +250,7 @@ fn decode_block(mut rest: &[u8], rows: u32, entries: &mut Entries) -> Result<(),
         entries.rows.push(row as u32);
         last = row;
     }
-    if rest.is_empty() { Ok(()) } else { Err(malformed()) }
+    Ok(())
 }
 
 fn take_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -257,20 +288,35 @@ mod tests {
         encoder.finish(segment)
     }
 
+    /// A file of one block.
+    fn frozen(header: &[u8], block: &[u8]) -> Vec<u8> {
+        let mut bytes = header.to_vec();
+        bytes.extend_from_slice(&crc32c::crc32c(header).to_le_bytes());
+        bytes.extend_from_slice(&(block.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&crc32c::crc32c(block).to_le_bytes());
+        bytes.extend_from_slice(block);
+        bytes
+    }
+
     #[test]
     fn frozen_bytes() {
-        let entries: Vec<(Vec<u8>, u32)> =
-            vec![(b"aa".to_vec(), 0), (b"ab".to_vec(), DELETED), (b"abc".to_vec(), 2), (b"b".to_vec(), 1)];
-        let block = b"\x00\x02aa\x01\x01\x01b\x00\x02\x01c\x03\x00\x01b\x04";
-        let mut expected = b"\x01\x04\x03\x02\x01\x03\0\0\0\x01\0\0\0".to_vec();
-        expected.extend_from_slice(&crc32c::crc32c(&expected).to_le_bytes());
-        expected.extend_from_slice(&(block.len() as u32).to_le_bytes());
-        expected.extend_from_slice(&crc32c::crc32c(block).to_le_bytes());
-        expected.extend_from_slice(block);
+        let keys = ["aa", "ab", "abc", "b", "c"].map(|key| key.as_bytes().to_vec());
+        let entries: Vec<_> = keys.into_iter().zip([0, DELETED, 3, 1, 2]).collect();
+        let expected = frozen(
+            b"\x02\x04\x03\x02\x01\x04\0\0\0\x01\0\0\0",
+            b"\x00\x02aa\x01\x01\x01b\x00\x02\x01c\x05\x00\x01b\x06\x80c",
+        );
         assert_eq!(file(&entries, 0x0102_0304), expected);
-        assert_eq!(read(&expected, 3, 0x0102_0304).unwrap(), entries);
-        assert!(read(&expected, 3, 7).unwrap_err().contains("another segment"));
+        assert_eq!(read(&expected, 4, 0x0102_0304).unwrap(), entries);
+        assert!(read(&expected, 4, 7).unwrap_err().contains("another segment"));
         assert!(read(&expected, 2, 0x0102_0304).unwrap_err().contains("another segment"));
+        let first = frozen(
+            b"\x01\x04\x03\x02\x01\x04\0\0\0\x01\0\0\0",
+            b"\x00\x02aa\x01\x01\x01b\x00\x02\x01c\x05\x00\x01b\x06\x00\x01c\x01",
+        );
+        assert_eq!(read(&first, 4, 0x0102_0304).unwrap(), entries);
+        let newer = frozen(b"\x03\x04\x03\x02\x01\x00\0\0\0\x00\0\0\0", b"");
+        assert!(read(&newer, 0, 0x0102_0304).unwrap_err().contains("version 3, this build reads 1 to 2"));
         let mut number = Vec::new();
         put_number(&mut number, 300);
         assert_eq!(number, [0xac, 2]);
@@ -280,7 +326,7 @@ mod tests {
     fn many_keys_take_many_blocks_and_few_bytes_in_order() {
         let entries: Vec<(Vec<u8>, u32)> = (0..100_000u32).map(|i| (i.to_be_bytes().to_vec(), i)).collect();
         let bytes = file(&entries, 1);
-        assert!(bytes.len() > 4 * BLOCK_BYTES && bytes.len() < 5 * entries.len(), "{}", bytes.len());
+        assert!(bytes.len() > 3 * BLOCK_BYTES && bytes.len() < 21 * entries.len() / 10, "{}", bytes.len());
         assert_eq!(read(&bytes, 100_000, 1).unwrap(), entries);
     }
 

@@ -4,6 +4,8 @@
 //! what Vortex writes): run `TARN_FREEZE=v2 cargo nextest run -p tarn-tablet frozen`, which writes `frozen/v2`, and commit
 //! it. Versions that are there are never written again; a build that cannot read one must not be released.
 
+mod long;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use vortex::io::runtime::current::CurrentThreadRuntime;
 use vortex::io::session::RuntimeSessionExt;
 use vortex::session::VortexSession;
 
-use crate::fixture::{close, key, manifest, publish};
+use crate::fixture::{close, manifest, publish, read_all};
 
 const LOADS: i64 = 3;
 const ROWS: i64 = 40;
@@ -199,6 +201,7 @@ async fn write(data: &Path) {
             publish(&engine, txn, tablet, version).unwrap();
         }
     }
+    long::write(&engine).await;
     close(engine);
     // What RocksDB tells of itself.
     for folder in ["meta", "primary"] {
@@ -210,17 +213,15 @@ async fn write(data: &Path) {
     }
 }
 
-/// All live rows of the newest version.
-fn read(engine: &Engine, schema: &TableSchema) -> RecordBatch {
+/// All live rows of a version.
+fn read(engine: &Engine, tablet: TabletId, version: u64, schema: &TableSchema) -> RecordBatch {
     let runtime = CurrentThreadRuntime::new();
     let session = VortexSession::default().with_handle(runtime.handle());
     let stored = storage_schema(&schema.columns);
     let mut all = Vec::new();
-    let tablet = tablet(schema.model);
-    for rowset in &manifest(engine, tablet, LOADS as u64 + 1).unwrap().rowsets {
+    for rowset in &manifest(engine, tablet, version).unwrap().rowsets {
         for segment in &rowset.segments {
-            let place = key(tablet, rowset.id, segment.number);
-            let bytes = engine.read_ranges(place, std::slice::from_ref(&(0..segment.bytes))).unwrap().remove(0);
+            let bytes = read_all(engine, tablet, rowset, segment).unwrap();
             let file = session.open_options().open_buffer(bytes).unwrap();
             let batches = file.scan().unwrap().into_record_batch_reader(stored.clone(), &runtime).unwrap();
             let batches: Vec<RecordBatch> = batches.map(|batch| batch.unwrap()).collect();
@@ -262,7 +263,7 @@ fn folder() -> PathBuf {
 fn check(data: &Path) {
     let engine = Engine::open(Options::new(data)).unwrap();
     let found = |schema: &TableSchema| {
-        let rows = read(&engine, schema);
+        let rows = read(&engine, tablet(schema.model), LOADS as u64 + 1, schema);
         by_key(&if schema.model.merges_on_read() { merged(&rows) } else { rows })
     };
     for model in MODELS {
@@ -283,6 +284,7 @@ fn check(data: &Path) {
         while engine.compact(tablet(model), &Stop::default()).unwrap().is_some() {}
         assert_eq!(found(&schema), expected(&schema), "{model:?}, compacted");
     }
+    long::check(&engine, data);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,10 @@ pub struct Config {
     pub primary_index_buffer_bytes: u64,
     /// Tables with more columns are compacted by groups of columns.
     pub vertical_compaction_columns: usize,
+    /// Memory for the rows that one compaction has read and not written yet.
+    pub compaction_memory_bytes: u64,
+    /// Memory for publishes that look up keys, complete rows or evaluate predicates, all together.
+    pub publish_memory_bytes: u64,
     /// The longest that a load waits until as many replicas as it needs hold its rows.
     pub replication_wait_secs: u64,
     /// How long it waits for the others then.
@@ -61,7 +65,8 @@ pub struct Config {
     /// Objects of a storage volume that nothing names so long after they were written are removed. Loads into volumes may
     /// take half as long.
     pub volume_orphan_secs: u64,
-    /// Percent of the data directory's disk in use from which on operators are warned and the node gets no new replicas.
+    /// Percent of the data directory's disk in use from which on operators are warned and the node gets only the
+    /// replicas that no other can take.
     pub disk_warn_percent: u8,
     /// Percent of the data directory's disk in use from which on loads and compactions are refused.
     pub disk_refuse_percent: u8,
@@ -90,6 +95,8 @@ impl Default for Config {
             volume_collect_secs: 300,
             volume_orphan_secs: 7 * 86_400,
             vertical_compaction_columns: 32,
+            compaction_memory_bytes: 256 << 20,
+            publish_memory_bytes: 1 << 30,
             replication_wait_secs: 600,
             replication_grace_ms: 200,
             clone_bytes_per_second: 100 << 20,
@@ -136,6 +143,8 @@ impl Config {
             volume_load: Duration::from_secs(self.volume_orphan_secs / 2),
             compacts: self.compaction_threads() > 0,
             vertical_columns: self.vertical_compaction_columns,
+            compaction_memory_bytes: self.compaction_memory_bytes,
+            publish_memory_bytes: self.publish_memory_bytes,
             disk: DiskLimits {
                 warn_percent: self.disk_warn_percent,
                 refuse_percent: self.disk_refuse_percent,

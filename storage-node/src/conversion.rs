@@ -25,6 +25,8 @@ use crate::store::store_error;
 const THREADS: usize = 2;
 /// Tablets that follow what is loaded at the same time: it is the disk that they wait for, and loads wait for them.
 const FOLLOWERS: usize = 16;
+/// Memory of all conversions at a time, in MiB. Those of loads, which nobody else counts, wait for it, too.
+const MEMORY_MIB: u32 = 1024;
 /// A tablet that is filled has this version at least.
 const FILLED: Version = Version(2);
 /// How much later their threads get the processor than those that serve loads and queries.
@@ -37,6 +39,8 @@ pub(crate) struct Conversions {
     engine: Arc<Engine>,
     threads: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    /// Of [`MEMORY_MIB`].
+    memory: Arc<Semaphore>,
     jobs: Mutex<HashMap<Key, (Wanted, Job)>>,
     /// Told when one ends.
     ended: Notify,
@@ -77,7 +81,8 @@ impl Conversions {
             cancel.cancelled().await;
             stopped.stop();
         }));
-        Arc::new(Self { engine, threads, followers, jobs: Mutex::default(), ended: Notify::new(), stop })
+        let memory = Arc::new(Semaphore::new(MEMORY_MIB as usize));
+        Arc::new(Self { engine, threads, followers, memory, jobs: Mutex::default(), ended: Notify::new(), stop })
     }
 
     /// Starts what is asked for and does not run, and tells how far each has come: at once if all have ended, else after a
@@ -157,9 +162,12 @@ impl Conversions {
         let _slot = match tablet.wanted {
             Wanted::Version(_) if fills => self.threads.clone().acquire_owned().await.ok(),
             Wanted::Version(_) => self.followers.clone().acquire_owned().await.ok(),
-            // A load's client waits: its rows are few, and bounded by the loads that run.
+            // A load's client waits.
             Wanted::Load(_) => None,
         };
+        // Last, so that nobody holds memory and waits.
+        let memory = mebibytes(self.engine.conversion_memory(tablet.base, tablet.target));
+        let _memory = self.memory.clone().acquire_many_owned(memory).await.ok();
         let (sender, result) = oneshot::channel();
         let conversions = self.clone();
         let thread = std::thread::Builder::new().name("tarn-conversion".to_owned());
@@ -201,5 +209,21 @@ impl Conversions {
                 Ok((summary.rows, summary.bytes))
             }
         }
+    }
+}
+
+/// What a conversion takes of [`MEMORY_MIB`].
+fn mebibytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX).clamp(1, MEMORY_MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversion_takes_what_it_needs_and_no_more_than_there_is() {
+        let found = [0, 1, 1 << 20, (1 << 20) + 1, 384 << 20, u64::MAX].map(mebibytes);
+        assert_eq!(found, [1, 1, 1, 2, 384, MEMORY_MIB]);
     }
 }

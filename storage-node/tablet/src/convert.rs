@@ -36,6 +36,8 @@ use crate::{Error, Result};
 /// To follow one version costs about as much as to write so many bytes: files and metadata are synced for each. Tests are
 /// about following.
 const BYTES_OF_A_VERSION: u64 = if cfg!(test) { 0 } else { 1 << 20 };
+/// Segments that a conversion holds at most, by their rows' bytes: one as it is buffered, one sorted, one as it is written.
+const SEGMENTS_IN_MEMORY: u64 = 3;
 /// How long a base keeps superseded rowsets after it was last looked at: its followers ask more often.
 const PINNED: Duration = Duration::from_secs(15 * 60);
 
@@ -116,6 +118,25 @@ impl Engine {
         let tablet = self.tablet(target).ok()?;
         let report = tablet.report();
         (report.version >= version.get()).then_some((report.rows, report.bytes))
+    }
+
+    /// Memory that one conversion of a base takes at most, about, in bytes: rows of a segment as they are read, sorted and
+    /// written, or of several where the target has to be filled.
+    pub fn conversion_memory(&self, base: TabletId, target: TabletId) -> u64 {
+        let Ok(base) = self.tablet(base) else { return 0 };
+        let at = self.tablet(target).map_or(Version::FIRST, |target| target.state.read().version);
+        let columns = base.shape().schema.columns.len() as u64;
+        let state = base.state.read();
+        let newer = |id: RowsetId, record: &RowsetRecord| {
+            is_load(id) && record.published().is_none_or(|lifetime| lifetime.version > at)
+        };
+        let mut rowsets = state.rowsets.iter();
+        let fills = at == Version::FIRST || rowsets.any(|(id, record)| newer(*id, record) && record.change.is_some());
+        let read = state.rowsets.iter().filter(|(id, record)| if fills { record.is_live() } else { newer(**id, record) });
+        // As compactions count it, once as read and once as sorted.
+        let memory = read.flat_map(|(_, record)| &record.segments).map(|s| 2 * (4 * s.bytes + 16 * s.rows * columns));
+        let memory: u64 = if fills { memory.sum() } else { memory.max().unwrap_or_default() };
+        memory.min(SEGMENTS_IN_MEMORY * self.options.segment_bytes)
     }
 
     fn pair(&self, from: &TableSchema, to: &TableSchema, base: TabletId, target: TabletId) -> Result<Pair> {

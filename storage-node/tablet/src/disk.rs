@@ -1,6 +1,6 @@
 //! How full the disk of the data directory may become.
 //!
-//! Below the first mark nothing happens. Above it operators are warned and the node asks for no new replicas; above the
+//! Below the first mark nothing happens. Above it operators are warned and the node gets only replicas that no other takes; above the
 //! second one, or with less than a reserve left, it takes no load, clone or compaction, so that publishes and metadata,
 //! which must not fail, still have room. What frees space (drops, the removal of superseded rowsets) always works. The
 //! disk is measured anew each time, so that the node recovers by itself.

@@ -357,6 +357,33 @@ async fn a_value_that_does_not_fit_is_named_and_leaves_all_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_is_counted_of_what_is_left_to_convert() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = Engine::open(Options { segment_bytes: 1 << 20, ..Options::new(data.path()) }).unwrap();
+    let (from, to) = (base(TableModel::Duplicate), Altered::Order.schema(TableModel::Duplicate));
+    let spec = LoadSpec::rows(from.clone());
+    engine.create_tablets(&from, &[BASE]).unwrap();
+    let memory = || engine.conversion_memory(BASE, TARGET);
+    let some = |rows: i64| -> Vec<(Row, bool)> { (0..rows).map(|k| ((k, 1, k, 1), false)).collect() };
+    assert_eq!(memory(), 0);
+    for (txn, rows) in [(2, 400), (3, 100)] {
+        write(&engine, &spec, BASE, txn, &some(rows)).await;
+        publish(&engine, BASE, txn, txn);
+    }
+    let filled = memory();
+    assert!(filled > 500 * 2 * 16 * 4, "{filled} for all rows");
+    engine.convert(&from, &to, BASE, TARGET, Version(3), &Stop::default()).unwrap();
+    assert_eq!(memory(), 0, "nothing is left");
+    write(&engine, &spec, BASE, 4, &some(100)).await;
+    let pending = memory();
+    assert!((1..filled / 2).contains(&pending), "{pending} for a fifth of the rows, {filled} for all");
+    publish(&engine, BASE, 4, 4);
+    assert_eq!(memory(), pending, "the same, to be followed");
+    write(&engine, &spec, BASE, 5, &some(20_000)).await;
+    assert!(memory() <= 3 << 20, "{} of three segments", memory());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_schema_of_the_same_form_is_adopted() {
     let data = tempfile::tempdir().unwrap();
     let engine = open(data.path());

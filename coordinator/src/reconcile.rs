@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tarn_ingest::{CatalogClient, Publisher};
 use tarn_planner::Planner;
+use tarn_proto::Term;
 use tarn_raft::{CatalogRaft, Leadership};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,18 +40,19 @@ pub async fn while_leading(
 ) {
     let mut leadership = raft.leadership();
     loop {
-        if cancel.run_until_cancelled(leads(&mut leadership, true)).await != Some(true) {
-            return;
-        }
-        info!("leading: reconcilers start");
+        let Some(Some(number)) = cancel.run_until_cancelled(leads(&mut leadership)).await else { return };
+        info!(term = number.get(), "leading: reconcilers start");
         let term = cancel.child_token();
+        // Storage nodes refuse what this coordinator asks for if it is stopped in this term and goes on in a later one.
+        let catalog = catalog.led_in(number);
         let publisher = Publisher::new(Arc::new(catalog.clone()), catalog.stores().clone());
         let repair = repair::run(&catalog, catalog.stores(), &members, settings, term.clone());
         let volumes = volumes::run(&catalog, &members, term.clone());
         let rounds = rounds(&catalog, &members, &planner, label_retention, term.clone());
         let schema_jobs = schema_jobs::run(catalog.clone(), term.clone());
         let lost = async {
-            let _ = cancel.run_until_cancelled(leads(&mut leadership, false)).await;
+            let over = leadership.wait_for(|now| !now.is_self || now.term != number.get());
+            let _ = cancel.run_until_cancelled(over).await;
             term.cancel();
         };
         tokio::join!(publisher.run(term.clone()), rounds, repair, schema_jobs, volumes, lost);
@@ -58,9 +60,9 @@ pub async fn while_leading(
     }
 }
 
-/// Waits until this coordinator leads, or does not. `false` when consensus has stopped.
-async fn leads(leadership: &mut watch::Receiver<Leadership>, wanted: bool) -> bool {
-    leadership.wait_for(|l| l.is_self == wanted).await.is_ok()
+/// Waits until this coordinator leads, and tells the term. `None` when consensus has stopped.
+async fn leads(leadership: &mut watch::Receiver<Leadership>) -> Option<Term> {
+    leadership.wait_for(|now| now.is_self).await.ok().map(|now| Term(now.term))
 }
 
 async fn rounds(

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tarn_catalog::{Operation, Response, Role};
 use tarn_gateway::engine::{ClientInfo, Engine, Outcome, Session};
 use tarn_proto::storage::{
-    LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore,
+    FileKey, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, StoreError, StorePool, TabletStore,
     Unpublished,
 };
 use tarn_proto::wire::{HeartbeatRequest, Manifest, NodeRole, TabletReport};
@@ -80,7 +80,7 @@ impl TabletStore for Tablets {
     async fn manifests(&self, _: &[(TabletId, Version)]) -> StoreResult<Vec<Manifest>> {
         no_rows()
     }
-    async fn read_ranges(&self, _: SegmentKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+    async fn read_ranges(&self, _: FileKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         no_rows()
     }
     async fn tablets(&self) -> StoreResult<Vec<TabletReport>> {

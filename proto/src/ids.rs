@@ -48,6 +48,8 @@ id!(/// The rows that one load or compaction wrote to one tablet. Unique within 
     RowsetId, u64, "rs");
 id!(/// A load transaction.
     TxnId, u64, "txn");
+id!(/// A term of the coordinators' consensus, which has one leader at most. A later one is greater.
+    Term, u64, "term");
 id!(/// A storage volume.
     VolumeId, u64, "vol");
 id!(/// A column of a table. Never reused, so that it binds stored data for ever.

@@ -6,6 +6,7 @@
 mod compaction;
 mod convert;
 mod grpc;
+mod leader;
 mod open;
 mod pool;
 mod replicas;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 pub use compaction::CompactionScope;
 pub use convert::{Conversion, ConvertTablet, Converted, Progress, Wanted};
 pub use grpc::GrpcTabletStore;
+pub use leader::leader_of;
 pub use open::OpenTablet;
 pub use pool::StorePool;
 pub use replicas::{CatchUp, Copies, Peer, RowsChecksum, Unpublished};
@@ -31,7 +33,7 @@ pub use spec::{
 use crate::query_id::QueryId;
 use crate::volume::Volume;
 use crate::wire::{CompactionReport, Manifest, RowsetSummary, TabletReport};
-use crate::{ColumnId, ErrorKind, IndexKind, RowsetId, TableSchema, TabletId, TxnId, Version};
+use crate::{ColumnId, ErrorKind, IndexKind, RowsetId, TableSchema, TabletId, Term, TxnId, Version};
 
 /// A storage node's refusal or failure.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,6 +72,16 @@ pub struct SegmentKey {
     pub segment: u32,
 }
 
+/// The bytes of a segment file, on whichever node they are. After a clone a rowset's id may stand for other files of the same
+/// rows, so that an id alone does not tell what a manifest is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileKey {
+    /// The segment.
+    pub segment: SegmentKey,
+    /// CRC32C of the file.
+    pub checksum: u32,
+}
+
 /// An index of a segment, in the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IndexKey {
@@ -77,6 +89,15 @@ pub struct IndexKey {
     pub column: ColumnId,
     /// What it is made of.
     pub kind: IndexKind,
+}
+
+/// The bytes of the file of a segment's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IndexFileKey {
+    /// The index.
+    pub index: IndexKey,
+    /// CRC32C of the file.
+    pub checksum: u32,
 }
 
 /// Operations of one storage node. All are idempotent but [`TabletStore::write`], which starts anew.
@@ -114,17 +135,14 @@ pub trait TabletStore: Send + Sync + 'static {
     /// The rowsets that make up each tablet at each version, in order of the request.
     async fn manifests(&self, tablets: &[(TabletId, Version)]) -> Result<Vec<Manifest>>;
 
-    /// Byte ranges of a segment, in order of the request, each verified against the file's block checksums.
-    async fn read_ranges(&self, segment: SegmentKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>>;
+    /// Byte ranges of a segment, in order of the request, each verified against the file's block checksums. `NotFound` if
+    /// the segment is gone, or has become another file: the manifest that named it is stale.
+    async fn read_ranges(&self, file: FileKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>>;
 
     /// Byte ranges of the file of a segment's index, in order of the request. Who reads verifies them: see [`crate::index`].
-    async fn read_index(
-        &self,
-        segment: SegmentKey,
-        _: IndexKey,
-        _: &[std::ops::Range<u64>],
-    ) -> Result<Vec<Bytes>> {
-        let message = format!("this store of tablet {} keeps no indexes", segment.tablet);
+    /// `NotFound` if there is none, or another one than asked for, or the segment is another file.
+    async fn read_index(&self, file: FileKey, _: IndexFileKey, _: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+        let message = format!("this store of tablet {} keeps no indexes", file.segment.tablet);
         Err(StoreError { kind: ErrorKind::NotFound, address: "in process".to_owned(), message })
     }
 
@@ -168,6 +186,12 @@ pub trait TabletStore: Send + Sync + 'static {
 
     /// The same store, whose calls say that they are made for a query. `None` if its calls leave no process.
     fn for_query(&self, _: &QueryId) -> Option<Arc<dyn TabletStore>> {
+        None
+    }
+
+    /// The same store, whose calls say that the leader of a term makes them. A node that has heard of a newer leader refuses
+    /// those that create, fill or drop tablets. `None` if the store does not mind.
+    fn led_in(&self, _: Term) -> Option<Arc<dyn TabletStore>> {
         None
     }
 

@@ -43,9 +43,9 @@ pub enum Error {
         #[source]
         source: OtherCluster,
     },
-    /// A file that keeps the node's id or its cluster's.
-    #[error("cannot keep the node's id in {}", path.display())]
-    NodeId {
+    /// A file that keeps the node's id, its cluster's or its leader's term.
+    #[error("cannot keep what the node knows of its cluster in {}", path.display())]
+    Kept {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -64,7 +64,7 @@ impl Error {
             Self::Engine { source, .. } => source.kind(),
             Self::Listen { .. } => ErrorKind::Unavailable,
             Self::Advertise(_) | Self::NoCoordinators | Self::OtherCluster { .. } => ErrorKind::Invalid,
-            Self::NodeId { .. } | Self::Background => ErrorKind::Internal,
+            Self::Kept { .. } | Self::Background => ErrorKind::Internal,
         }
     }
 }

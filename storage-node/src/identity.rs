@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tarn_proto::NodeId;
 
@@ -23,24 +23,27 @@ pub(crate) struct Kept {
 
 /// What was kept before. Blocks.
 pub(crate) fn load(data: &Path) -> Result<Kept, Error> {
-    let node = match read(data, NODE)?.map(|text| text.parse()) {
-        None => None,
-        Some(Ok(id)) => Some(NodeId(id)),
-        Some(Err(error)) => {
-            let source = io::Error::new(io::ErrorKind::InvalidData, error);
-            return Err(Error::NodeId { path: data.join(NODE), source });
-        }
-    };
-    Ok(Kept { node, cluster: read(data, CLUSTER)?.filter(|id| !id.is_empty()) })
+    Ok(Kept { node: read_number(data, NODE)?.map(NodeId), cluster: read(data, CLUSTER)?.filter(|id| !id.is_empty()) })
 }
 
 /// Keeps both, durably. Blocks.
 pub(crate) fn save(data: &Path, node: NodeId, cluster: &str) -> Result<(), Error> {
-    for (file, text) in [(CLUSTER, cluster), (NODE, node.get().to_string().as_str())] {
-        let path = data.join(file);
-        write(data, &path, text).map_err(|source| Error::NodeId { path, source })?;
-    }
-    Ok(())
+    write(data, CLUSTER, cluster)?;
+    write_number(data, NODE, node.get())
+}
+
+/// A number that is kept in a file of the data directory, if it is. Blocks.
+pub(crate) fn read_number(data: &Path, file: &str) -> Result<Option<u64>, Error> {
+    let number = read(data, file)?.map(|text| text.parse()).transpose();
+    number.map_err(|error| Error::Kept {
+        path: data.join(file),
+        source: io::Error::new(io::ErrorKind::InvalidData, error),
+    })
+}
+
+/// Keeps a number in a file of the data directory, durably. Blocks.
+pub(crate) fn write_number(data: &Path, file: &str, number: u64) -> Result<(), Error> {
+    write(data, file, &number.to_string())
 }
 
 fn read(data: &Path, file: &str) -> Result<Option<String>, Error> {
@@ -48,17 +51,21 @@ fn read(data: &Path, file: &str) -> Result<Option<String>, Error> {
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::NodeId { path, source }),
+        Err(source) => Err(Error::Kept { path, source }),
     }
 }
 
-fn write(data: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let temporary: PathBuf = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(data)?.sync_all()
+fn write(data: &Path, file: &str, text: &str) -> Result<(), Error> {
+    let path = data.join(file);
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(data)?.sync_all()
+    };
+    write().map_err(|source| Error::Kept { path: path.clone(), source })
 }
 
 #[cfg(test)]
@@ -74,6 +81,6 @@ mod tests {
         let kept = Kept { node: Some(NodeId(1002)), cluster: Some("c".to_owned()) };
         assert_eq!(load(data.path()).unwrap(), kept);
         fs::write(data.path().join(NODE), "10x2").unwrap();
-        assert!(matches!(load(data.path()), Err(Error::NodeId { .. })));
+        assert!(matches!(load(data.path()), Err(Error::Kept { .. })));
     }
 }

@@ -21,6 +21,7 @@ mod compaction;
 mod config;
 mod conversion;
 mod error;
+mod fence;
 mod flight;
 mod identity;
 mod indexing;

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::compaction::Compaction;
 use crate::conversion::Conversions;
+use crate::fence::Fence;
 use crate::flight::FlightServer;
 use crate::identity::Kept;
 use crate::replication::{Replication, ReplicationServer, Scrubber};
@@ -64,13 +65,13 @@ impl StorageNode {
         if let Err(error) = machine::raise_open_files() {
             warn!(%error, "the process keeps its limit of open files; merges of many segments may meet it");
         }
-        let (engine, kept) = {
+        let (engine, kept, fence) = {
             let config = config.clone();
             blocking(move || {
                 let kept = identity::load(&config.data)?;
                 let engine = Engine::open(config.engine(kept.node.is_some()));
                 let engine = engine.map_err(|source| Error::Engine { data: config.data.clone(), source })?;
-                Ok((engine, kept))
+                Ok((engine, kept, Fence::load(&config.data)?))
             })
             .await?
         };
@@ -81,7 +82,7 @@ impl StorageNode {
         let stop = cancel.clone().drop_guard();
         let replication = Replication::new(&engine, &config, kept.node, &address, cancel.clone());
         let conversions = Conversions::new(engine.clone(), cancel.clone());
-        let store = Arc::new(LocalStore::new(engine.clone(), replication.clone(), conversions));
+        let store = Arc::new(LocalStore::new(engine.clone(), replication.clone(), conversions, fence));
         // A node that does not know who it is does not answer for who had its address before.
         let mut unserved = Some(listener);
         let mut server = None;

@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use tarn_proto::schema::WireSchemaError;
 use tarn_proto::storage::{
-    CatchUp, CompactionScope, Conversion, IndexKey, OpenTablet, PublishTablet, RowsChecksum, SegmentKey, StoreError,
-    TabletStore,
+    CatchUp, CompactionScope, Conversion, FileKey, IndexFileKey, IndexKey, OpenTablet, PublishTablet, RowsChecksum,
+    SegmentKey, StoreError, TabletStore, leader_of,
 };
 use tarn_proto::wire::storage_service_server::StorageService;
 use tarn_proto::wire::{
@@ -49,11 +49,12 @@ impl StorageService for StorageServer {
         &self,
         request: Request<CreateTabletsRequest>,
     ) -> Result<Response<CreateTabletsResponse>, Status> {
+        let store = self.store.led(leader_of(request.metadata()));
         let request = request.into_inner();
         let schema = request.schema.ok_or_else(|| Status::invalid_argument("the request has no schema"))?;
         let schema =
             TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
-        self.store.create_tablets(&schema, &ids(request.tablet_ids)).await.map_err(status)?;
+        store.create_tablets(&schema, &ids(request.tablet_ids)).await.map_err(status)?;
         Ok(Response::new(CreateTabletsResponse {}))
     }
 
@@ -61,13 +62,14 @@ impl StorageService for StorageServer {
         &self,
         request: Request<OpenTabletsRequest>,
     ) -> Result<Response<OpenTabletsResponse>, Status> {
+        let store = self.store.led(leader_of(request.metadata()));
         let request = request.into_inner();
         let schema = request.schema.ok_or_else(|| Status::invalid_argument("the request has no schema"))?;
         let schema =
             TableSchema::try_from(schema).map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
         let volume = request.volume.ok_or_else(|| Status::invalid_argument("the request has no storage volume"))?;
         let tablets: Vec<OpenTablet> = request.tablets.into_iter().map(Into::into).collect();
-        self.store.open_tablets(&schema, &volume.into(), &tablets).await.map_err(status)?;
+        store.open_tablets(&schema, &volume.into(), &tablets).await.map_err(status)?;
         Ok(Response::new(OpenTabletsResponse {}))
     }
 
@@ -75,9 +77,10 @@ impl StorageService for StorageServer {
         &self,
         request: Request<PurgeTabletsRequest>,
     ) -> Result<Response<PurgeTabletsResponse>, Status> {
+        let store = self.store.led(leader_of(request.metadata()));
         let request = request.into_inner();
         let volume = request.volume.ok_or_else(|| Status::invalid_argument("the request has no storage volume"))?;
-        self.store.purge_tablets(&volume.into(), &ids(request.tablet_ids)).await.map_err(status)?;
+        store.purge_tablets(&volume.into(), &ids(request.tablet_ids)).await.map_err(status)?;
         Ok(Response::new(PurgeTabletsResponse {}))
     }
 
@@ -85,7 +88,8 @@ impl StorageService for StorageServer {
         &self,
         request: Request<DropTabletsRequest>,
     ) -> Result<Response<DropTabletsResponse>, Status> {
-        self.store.drop_tablets(&ids(request.into_inner().tablet_ids)).await.map_err(status)?;
+        let store = self.store.led(leader_of(request.metadata()));
+        store.drop_tablets(&ids(request.into_inner().tablet_ids)).await.map_err(status)?;
         Ok(Response::new(DropTabletsResponse {}))
     }
 
@@ -129,14 +133,16 @@ impl StorageService for StorageServer {
         request: Request<ReadRangesRequest>,
     ) -> Result<Response<Self::ReadRangesStream>, Status> {
         let request = request.into_inner();
-        let key = SegmentKey {
+        let segment = SegmentKey {
             tablet: TabletId(request.tablet_id),
             rowset: RowsetId(request.rowset_id),
             segment: request.segment,
         };
+        let key = FileKey { segment, checksum: request.checksum };
         let index = request.index.map(|index| {
             let kind = index.kind().try_into().map_err(|e: WireSchemaError| Status::invalid_argument(e.to_string()))?;
-            Ok::<_, Status>(IndexKey { column: ColumnId(index.column), kind })
+            let checksum = index.checksum;
+            Ok::<_, Status>(IndexFileKey { index: IndexKey { column: ColumnId(index.column), kind }, checksum })
         });
         let index = index.transpose()?;
         let mut ranges = Vec::with_capacity(request.ranges.len());
@@ -166,10 +172,11 @@ impl StorageService for StorageServer {
     }
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<CatchUpResponse>, Status> {
+        let store = self.store.led(leader_of(request.metadata()));
         let replicas = request.into_inner().replicas.into_iter().map(CatchUp::try_from);
         let replicas: Vec<CatchUp> =
             replicas.collect::<Result<_, _>>().map_err(|e| Status::invalid_argument(tarn_proto::error::chain(&e)))?;
-        let there = self.store.catch_up(&replicas).await.map_err(status)?;
+        let there = store.catch_up(&replicas).await.map_err(status)?;
         let at = |(tablet, version): (TabletId, Version)| TabletAtVersion {
             tablet_id: tablet.get(),
             version: version.get(),

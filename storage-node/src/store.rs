@@ -8,16 +8,17 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tarn_proto::storage::{
-    CatchUp, CompactionScope, Conversion, Converted, Copies, IndexKey, LoadSpec, OpenTablet, PublishTablet, Result,
-    RowsChecksum, RowsetWriter, SegmentKey, StoreError, TabletStore, Unpublished,
+    CatchUp, CompactionScope, Conversion, Converted, Copies, FileKey, IndexFileKey, LoadSpec, OpenTablet,
+    PublishTablet, Result, RowsChecksum, RowsetWriter, StoreError, TabletStore, Unpublished,
 };
 use tarn_proto::volume::Volume;
 use tarn_proto::wire::{CompactionReport, Manifest, RowsetSummary, TabletReport};
-use tarn_proto::{ErrorKind, TableSchema, TabletId, TxnId, Version, task};
+use tarn_proto::{ErrorKind, TableSchema, TabletId, Term, TxnId, Version, task};
 use tarn_tablet::{Engine, Error, LoadWriter};
 use tracing::Span;
 
 use crate::conversion::Conversions;
+use crate::fence::{Entered, Fence};
 use crate::replication::Replication;
 
 /// The tablets of this process. Cheap to clone.
@@ -26,12 +27,35 @@ pub(crate) struct LocalStore {
     engine: Arc<Engine>,
     replication: Arc<Replication>,
     conversions: Arc<Conversions>,
+    fence: Arc<Fence>,
+    /// Whose calls these are, if they are a leader's.
+    leader: Option<Term>,
 }
 
 impl LocalStore {
     /// A store of this engine's tablets.
-    pub(crate) const fn new(engine: Arc<Engine>, replication: Arc<Replication>, conversions: Arc<Conversions>) -> Self {
-        Self { engine, replication, conversions }
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        replication: Arc<Replication>,
+        conversions: Arc<Conversions>,
+        fence: Fence,
+    ) -> Self {
+        Self { engine, replication, conversions, fence: Arc::new(fence), leader: None }
+    }
+
+    /// The same, for calls that a leader makes.
+    pub(crate) fn led(&self, leader: Option<Term>) -> Self {
+        Self { leader, ..self.clone() }
+    }
+
+    /// Lets a leader's call in, unless there is a newer one. Held until it is done if it removes something.
+    async fn enter(&self) -> Result<Option<Entered>> {
+        let Some(term) = self.leader else { return Ok(None) };
+        self.fence.enter(term).await.map(Some).map_err(|newest| StoreError {
+            kind: ErrorKind::Invalid,
+            address: IN_PROCESS.to_owned(),
+            message: format!("the leader of {term} asks for it, and that of {newest} has been heard: it leads no more"),
+        })
     }
 
     /// Runs what blocks on the disk on a thread for it.
@@ -62,23 +86,31 @@ pub(crate) fn store_error(error: &Error) -> StoreError {
 #[async_trait]
 impl TabletStore for LocalStore {
     async fn create_tablets(&self, schema: &TableSchema, tablets: &[TabletId]) -> Result<()> {
+        drop(self.enter().await?);
         let (schema, tablets) = (schema.clone(), tablets.to_vec());
         self.blocking(move |engine| engine.create_tablets(&schema, &tablets)).await
     }
 
     async fn open_tablets(&self, schema: &TableSchema, volume: &Volume, tablets: &[OpenTablet]) -> Result<()> {
+        drop(self.enter().await?);
         let (schema, volume, tablets) = (schema.clone(), volume.clone(), tablets.to_vec());
         self.blocking(move |engine| engine.open_tablets(&schema, &volume, &tablets)).await
     }
 
     async fn purge_tablets(&self, volume: &Volume, tablets: &[TabletId]) -> Result<()> {
+        drop(self.enter().await?);
         let (volume, tablets) = (volume.clone(), tablets.to_vec());
         self.blocking(move |engine| engine.purge_tablets(&volume, &tablets)).await
     }
 
     async fn drop_tablets(&self, tablets: &[TabletId]) -> Result<()> {
+        let entered = self.enter().await?;
         let tablets = tablets.to_vec();
-        let garbage = self.blocking(move |engine| engine.drop_tablets(&tablets)).await?;
+        let dropped = self.blocking(move |engine| {
+            let _entered = entered;
+            engine.drop_tablets(&tablets)
+        });
+        let garbage = dropped.await?;
         // What a stop interrupts goes at the next start.
         drop(task::spawn("tablet-files-removal", async move {
             drop(tokio::task::spawn_blocking(move || garbage.remove()).await);
@@ -106,14 +138,18 @@ impl TabletStore for LocalStore {
         self.blocking(move |engine| engine.manifests(&tablets)).await
     }
 
-    async fn read_ranges(&self, segment: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, file: FileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let ranges = ranges.to_vec();
         self.blocking(move |engine| engine.read_ranges(segment, &ranges)).await
     }
 
-    async fn read_index(&self, segment: SegmentKey, index: IndexKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_index(&self, file: FileKey, index: IndexFileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let ranges = ranges.to_vec();
-        self.blocking(move |engine| engine.read_index(segment, index, &ranges)).await
+        self.blocking(move |engine| engine.read_index(file, index, &ranges)).await
+    }
+
+    fn led_in(&self, term: Term) -> Option<Arc<dyn TabletStore>> {
+        Some(Arc::new(self.led(Some(term))))
     }
 
     async fn compact(&self, tablets: &[TabletId], scope: CompactionScope) -> Result<()> {
@@ -130,6 +166,7 @@ impl TabletStore for LocalStore {
     }
 
     async fn checksum(&self, tablet: TabletId, version: Version) -> Result<RowsChecksum> {
+        drop(self.enter().await?);
         self.blocking(move |engine| engine.checksum(tablet, version)).await
     }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tarn_proto::storage::{IndexKey, StoreError};
+use tarn_proto::storage::{FileKey, IndexFileKey, StoreError};
 use tarn_proto::volume::VolumeStore;
 
-use crate::cache::FileKey;
 use crate::segment::{ReadError, SegmentBytes};
 
 /// Segments in a storage volume, where they are named by their content.
@@ -27,10 +26,10 @@ impl SegmentBytes for Bucket {
     async fn read_index(
         &self,
         file: &FileKey,
-        index: IndexKey,
+        index: IndexFileKey,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>, StoreError> {
-        let path = self.0.index(file.segment, file.checksum, index);
+        let path = self.0.index(file.segment, file.checksum, index.index);
         let failed = |error: tarn_proto::volume::Error| StoreError {
             kind: error.kind(),
             address: self.0.display(&path),

@@ -15,7 +15,7 @@ use foyer::{
     HybridCachePolicy, S3FifoConfig,
 };
 use futures::future::try_join_all;
-use tarn_proto::storage::{IndexKey, SegmentKey};
+use tarn_proto::storage::{FileKey, IndexFileKey};
 use tracing::warn;
 use vortex::buffer::ByteBuffer;
 
@@ -46,32 +46,22 @@ pub struct CacheConfig {
     pub disk_bytes: u64,
 }
 
-/// Identifies the bytes of a segment file, across restarts and clusters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FileKey {
-    pub segment: SegmentKey,
-    /// CRC32C of the file.
-    pub checksum: u32,
-}
-
-impl FileKey {
-    /// The key of a block on disk. Fixed layout; a change only loses the cache.
-    fn block(&self, number: u64) -> Vec<u8> {
-        let mut key = Vec::with_capacity(32);
-        key.extend_from_slice(&self.segment.tablet.get().to_le_bytes());
-        key.extend_from_slice(&self.segment.rowset.get().to_le_bytes());
-        key.extend_from_slice(&self.segment.segment.to_le_bytes());
-        key.extend_from_slice(&self.checksum.to_le_bytes());
-        key.extend_from_slice(&number.to_le_bytes());
-        key
-    }
+/// The key of a block on disk. Fixed layout; a change only loses the cache.
+fn block_key(file: &FileKey, number: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(32);
+    key.extend_from_slice(&file.segment.tablet.get().to_le_bytes());
+    key.extend_from_slice(&file.segment.rowset.get().to_le_bytes());
+    key.extend_from_slice(&file.segment.segment.to_le_bytes());
+    key.extend_from_slice(&file.checksum.to_le_bytes());
+    key.extend_from_slice(&number.to_le_bytes());
+    key
 }
 
 /// A piece: a file and the number of the piece in its footer.
 pub(crate) type PieceKey = (FileKey, u32);
 
-/// A part of an index file: the segment, the index, the CRC32C of the file, where the part begins and how long it is.
-pub(crate) type IndexPartKey = (FileKey, IndexKey, u32, u32, u32);
+/// A part of an index file: the segment, the index, where the part begins and how long it is.
+pub(crate) type IndexPartKey = (FileKey, IndexFileKey, u32, u32);
 
 pub(crate) struct BlockCache {
     pieces: Cache<PieceKey, ByteBuffer>,
@@ -157,7 +147,7 @@ impl BlockCache {
             let (file, range) = (file.clone(), range.clone());
             || async move { file.fetch(range).await }
         };
-        match self.blocks.get_or_fetch(&file.key.block(number), fetch).await {
+        match self.blocks.get_or_fetch(&block_key(&file.key, number), fetch).await {
             Ok(entry) if entry.value().len() as u64 == range.end - range.start => Ok(entry.value().clone()),
             Ok(_) => file.fetch(range).await,
             Err(error) => match error.downcast_ref::<ReadError>() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foyer::{Cache, CacheBuilder};
 use tarn_proto::query_id::QueryId;
-use tarn_proto::storage::StorePool;
+use tarn_proto::storage::{FileKey, StorePool};
 use tarn_proto::volume::VolumePool;
 use tarn_proto::{NodeId, TabletId, Version};
 use vortex::VortexSessionDefault;
@@ -15,8 +15,8 @@ use vortex::session::VortexSession;
 use vortex_datafusion::convert::DefaultExpressionConverter;
 
 use crate::bucket::Bucket;
+use crate::cache::BlockCache;
 pub use crate::cache::CacheConfig;
-use crate::cache::{BlockCache, FileKey};
 use crate::error::Error;
 use crate::manifests::{Located, Manifests};
 use crate::replicas::Replicas;

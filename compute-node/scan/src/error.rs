@@ -24,9 +24,9 @@ pub enum Error {
         #[source]
         source: Box<ReadError>,
     },
-    /// A rowset of a manifest is gone: compaction replaced it after the manifest was cached. The manifest has been
-    /// forgotten, so that the query succeeds when it is run again.
-    #[error("{tablet} was compacted while it was read; run the query again")]
+    /// A rowset of a manifest is gone: compaction or a clone replaced it after the manifest was cached. The manifest has
+    /// been forgotten, so that the query succeeds when it is run again.
+    #[error("{tablet} was compacted or repaired while it was read; run the query again")]
     Superseded {
         /// The tablet.
         tablet: TabletId,

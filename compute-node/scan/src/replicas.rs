@@ -13,13 +13,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tarn_proto::query_id::QueryId;
-use tarn_proto::storage::{IndexKey, Peer, StoreError, TabletStore};
+use tarn_proto::storage::{FileKey, IndexFileKey, Peer, StoreError, TabletStore};
 use tarn_proto::wire::Manifest;
 use tarn_proto::{ErrorKind, NodeId};
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use crate::cache::FileKey;
 use crate::context::ScanContext;
 use crate::metrics;
 use crate::segment::{ReadError, SegmentBytes};
@@ -58,7 +57,7 @@ impl Replicas {
 
     async fn read_at(&self, peer: &Peer, file: &FileKey, range: &Range<u64>) -> Result<Bytes, StoreError> {
         let store = self.store(peer)?;
-        let read = store.read_ranges(file.segment, std::slice::from_ref(range));
+        let read = store.read_ranges(*file, std::slice::from_ref(range));
         let mut read = if self.others.is_empty() {
             read.await?
         } else {
@@ -128,12 +127,12 @@ impl SegmentBytes for Replicas {
     async fn read_index(
         &self,
         file: &FileKey,
-        index: IndexKey,
+        index: IndexFileKey,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>, StoreError> {
         match self.lost.get() {
             Some(error) => Err(error.clone()),
-            None => self.store(&self.origin)?.read_index(file.segment, index, ranges).await,
+            None => self.store(&self.origin)?.read_index(*file, index, ranges).await,
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tarn_proto::segment::{storage_schema, to_storage};
 use tarn_proto::short_key::{ShortKey, encode_index};
 use tarn_proto::storage::{
-    LoadSpec, PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore, Unpublished,
+    FileKey, LoadSpec, PublishTablet, Result, RowsetWriter, StoreError, TabletStore, Unpublished,
 };
 use tarn_proto::wire::{Manifest, Rowset, Segment, TabletReport};
 use tarn_proto::{
@@ -112,7 +112,8 @@ impl Store {
                     indexes: Vec::new(),
                 };
                 let rowset = Rowset { id: 1, version: VERSION.get(), schema_version: 1, segments: vec![segment] };
-                let manifest = Manifest { tablet_id: *tablet, version: VERSION.get(), rowsets: vec![rowset], volume_id: 0 };
+                let manifest =
+                    Manifest { tablet_id: *tablet, version: VERSION.get(), rowsets: vec![rowset], volume_id: 0 };
                 store.segments.insert(*tablet, file.into());
                 store.manifests.insert(*tablet, manifest);
             }
@@ -157,8 +158,8 @@ impl TabletStore for Store {
         Ok(tablets.iter().map(|(tablet, _)| self.manifests[&tablet.get()].clone()).collect())
     }
 
-    async fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let segment = &self.segments[&key.tablet.get()];
+    async fn read_ranges(&self, file: FileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let segment = &self.segments[&file.segment.tablet.get()];
         Ok(ranges.iter().map(|range| segment.slice(range.start as usize..range.end as usize)).collect())
     }
 

@@ -19,15 +19,15 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
-    CatchUp, CompactionScope, Conversion, Converted, Copies, IndexKey, LoadSpec, OpenTablet, PublishTablet, Result, RowsChecksum, RowsetWriter,
-    SegmentKey, StoreError, TabletStore, Unpublished,
+    CatchUp, CompactionScope, Conversion, Converted, Copies, FileKey, IndexFileKey, LoadSpec, OpenTablet,
+    PublishTablet, Result, RowsChecksum, RowsetWriter, StoreError, TabletStore, Unpublished, leader,
 };
 use crate::channel;
 use crate::query_id::QueryId;
 use crate::volume::Volume;
 use crate::wire::storage_service_client::StorageServiceClient;
 use crate::wire::{self, CompactionReport, Manifest, RowsetSummary, TabletReport};
-use crate::{ErrorKind, TableSchema, TabletId, TxnId, Version};
+use crate::{ErrorKind, TableSchema, TabletId, Term, TxnId, Version};
 
 /// Messages hold at most one record batch or a piece of a segment; both are far smaller.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -44,6 +44,7 @@ const WRITE_QUEUE: usize = 4;
 pub struct GrpcTabletStore {
     address: String,
     query: Option<QueryId>,
+    leader: Option<Term>,
     channel: Channel,
     answer_within: Duration,
 }
@@ -52,7 +53,7 @@ impl GrpcTabletStore {
     /// A client of the node at `address` (`host:port`), connected by the first call.
     pub fn new(address: &str) -> Result<Self> {
         let channel = channel::connect(address).map_err(|e| invalid(address, &e))?;
-        Ok(Self { address: address.to_owned(), query: None, channel, answer_within: ANSWER_WITHIN })
+        Ok(Self { address: address.to_owned(), query: None, leader: None, channel, answer_within: ANSWER_WITHIN })
     }
 
     fn client(&self) -> StorageServiceClient<Channel> {
@@ -69,6 +70,15 @@ impl GrpcTabletStore {
         request
     }
 
+    /// A request to change which tablets there are.
+    fn lead<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(term) = self.leader {
+            leader::mark(term, request.metadata_mut());
+        }
+        request
+    }
+
     fn error(&self, status: Status) -> StoreError {
         from_status(&self.address, &status)
     }
@@ -76,18 +86,21 @@ impl GrpcTabletStore {
     /// Byte ranges of a segment's rows, or of an index of it.
     async fn ranges(
         &self,
-        segment: SegmentKey,
-        index: Option<IndexKey>,
+        file: FileKey,
+        index: Option<IndexFileKey>,
         ranges: &[std::ops::Range<u64>],
     ) -> Result<Vec<Bytes>> {
+        let FileKey { segment, checksum } = file;
         let request = wire::ReadRangesRequest {
             tablet_id: segment.tablet.get(),
             rowset_id: segment.rowset.get(),
             segment: segment.segment,
+            checksum,
             ranges: ranges.iter().map(|r| wire::ByteRange { offset: r.start, length: r.end - r.start }).collect(),
-            index: index.map(|index| wire::SegmentIndex {
+            index: index.map(|IndexFileKey { index, checksum }| wire::SegmentIndex {
                 column: index.column.get(),
                 kind: wire::IndexKind::from(index.kind).into(),
+                checksum,
                 ..wire::SegmentIndex::default()
             }),
         };
@@ -164,7 +177,7 @@ fn ids(tablets: &[TabletId]) -> Vec<u64> {
 impl TabletStore for GrpcTabletStore {
     async fn create_tablets(&self, schema: &TableSchema, tablets: &[TabletId]) -> Result<()> {
         let request = wire::CreateTabletsRequest { schema: Some(schema.into()), tablet_ids: ids(tablets) };
-        self.answer(self.client().create_tablets(request)).await?;
+        self.answer(self.client().create_tablets(self.lead(request))).await?;
         Ok(())
     }
 
@@ -174,19 +187,19 @@ impl TabletStore for GrpcTabletStore {
             volume: Some(volume.into()),
             tablets: tablets.iter().map(|tablet| (*tablet).into()).collect(),
         };
-        self.answer(self.client().open_tablets(request)).await?;
+        self.answer(self.client().open_tablets(self.lead(request))).await?;
         Ok(())
     }
 
     async fn purge_tablets(&self, volume: &Volume, tablets: &[TabletId]) -> Result<()> {
         let request = wire::PurgeTabletsRequest { volume: Some(volume.into()), tablet_ids: ids(tablets) };
-        self.answer(self.client().purge_tablets(request)).await?;
+        self.answer(self.client().purge_tablets(self.lead(request))).await?;
         Ok(())
     }
 
     async fn drop_tablets(&self, tablets: &[TabletId]) -> Result<()> {
         let request = wire::DropTabletsRequest { tablet_ids: ids(tablets) };
-        self.answer(self.client().drop_tablets(request)).await?;
+        self.answer(self.client().drop_tablets(self.lead(request))).await?;
         Ok(())
     }
 
@@ -243,22 +256,22 @@ impl TabletStore for GrpcTabletStore {
         Ok(self.client().get_manifests(self.read(request)).await.map_err(|s| self.error(s))?.into_inner().manifests)
     }
 
-    async fn read_ranges(&self, segment: SegmentKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
-        self.ranges(segment, None, ranges).await
+    async fn read_ranges(&self, file: FileKey, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+        self.ranges(file, None, ranges).await
     }
 
     async fn read_index(
         &self,
-        segment: SegmentKey,
-        index: IndexKey,
+        file: FileKey,
+        index: IndexFileKey,
         ranges: &[std::ops::Range<u64>],
     ) -> Result<Vec<Bytes>> {
-        self.ranges(segment, Some(index), ranges).await
+        self.ranges(file, Some(index), ranges).await
     }
 
     async fn catch_up(&self, replicas: &[CatchUp]) -> Result<Vec<(TabletId, Version)>> {
         let request = wire::CatchUpRequest { replicas: replicas.iter().map(Into::into).collect() };
-        let answer = self.answer(self.client().catch_up(request)).await?;
+        let answer = self.answer(self.client().catch_up(self.lead(request))).await?;
         Ok(answer.tablets.into_iter().map(|t| (TabletId(t.tablet_id), Version(t.version))).collect())
     }
 
@@ -282,6 +295,10 @@ impl TabletStore for GrpcTabletStore {
 
     fn for_query(&self, query: &QueryId) -> Option<Arc<dyn TabletStore>> {
         Some(Arc::new(Self { query: Some(query.clone()), ..self.clone() }))
+    }
+
+    fn led_in(&self, term: Term) -> Option<Arc<dyn TabletStore>> {
+        Some(Arc::new(Self { leader: Some(term), ..self.clone() }))
     }
 
     async fn adopt(&self, schema: &TableSchema, tablets: &[TabletId]) -> Result<()> {

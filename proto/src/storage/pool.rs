@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{GrpcTabletStore, Result, StoreError, TabletStore};
-use crate::{ErrorKind, NodeId};
+use crate::{ErrorKind, NodeId, Term};
 
 /// Hands out the [`TabletStore`] of a node: the one in this process, or a connection that is kept per address. Cheap to
 /// clone.
@@ -14,12 +14,13 @@ use crate::{ErrorKind, NodeId};
 pub struct StorePool {
     local: Option<(NodeId, Arc<dyn TabletStore>)>,
     remote: Arc<RwLock<HashMap<String, Arc<dyn TabletStore>>>>,
+    leader: Option<Term>,
 }
 
 impl StorePool {
     /// A pool that calls `store` directly for `node`.
     pub fn with_local(node: NodeId, store: Arc<dyn TabletStore>) -> Self {
-        Self { local: Some((node, store)), remote: Arc::default() }
+        Self { local: Some((node, store)), ..Self::default() }
     }
 
     /// Makes calls to the node at `address` (`host:port`) go to `store`, which is in this process. An embedded server
@@ -34,9 +35,19 @@ impl StorePool {
         self.local.as_ref().is_some_and(|(local, _)| *local == node)
     }
 
+    /// The same connections, for calls that the leader of a term makes: see [`TabletStore::led_in`].
+    pub fn led_in(&self, term: Term) -> Self {
+        Self { leader: Some(term), ..self.clone() }
+    }
+
     /// The store of `node`, reached at `address` (`host:port`; empty when it has lost it to another node). Does not wait: a
     /// connection is made by the first call.
     pub fn get(&self, node: NodeId, address: &str) -> Result<Arc<dyn TabletStore>> {
+        let store = self.store(node, address)?;
+        Ok(self.leader.and_then(|term| store.led_in(term)).unwrap_or(store))
+    }
+
+    fn store(&self, node: NodeId, address: &str) -> Result<Arc<dyn TabletStore>> {
         if let Some((local, store)) = &self.local
             && *local == node
         {

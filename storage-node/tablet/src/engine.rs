@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tarn_proto::storage::{LoadSpec, SegmentKey};
+use tarn_proto::storage::{FileKey, LoadSpec, SegmentKey};
 use tarn_proto::volume::VolumePool;
 use tarn_proto::{TableSchema, TabletId, TxnId, Version, wire};
 use tokio::sync::{Notify, Semaphore};
@@ -30,7 +30,7 @@ use crate::meta::{Changes, Meta};
 use crate::open_segment::OpenSegments;
 use crate::primary::Primary;
 use crate::primary::index::Memory;
-use crate::record::{TabletRecord, VersionRecord};
+use crate::record::{RowsetRecord, TabletRecord, VersionRecord};
 use crate::tablet::{Shape, State, Tablet};
 use crate::volume::Volumes;
 use crate::{Error, Result, recovery, segment};
@@ -322,7 +322,8 @@ impl Engine {
             for (number, segment) in (0..).zip(&record.segments).filter(|(_, segment)| segment.rows > 0) {
                 let key = SegmentKey { tablet: id, rowset, segment: number };
                 let vector = self.delete_vector_at(&tablet, rowset, number, version)?;
-                let index = self.short_key_index(key, segment).map_err(|error| unless_gone(&tablet, key, error))?;
+                let index = self.short_key_index(key, segment);
+                let index = index.map_err(|error| unless_gone(&tablet, key, segment.checksum, error))?;
                 segments.push(wire::Segment {
                     number,
                     bytes: segment.bytes,
@@ -347,15 +348,15 @@ impl Engine {
     }
 
     /// Verified byte ranges of a segment, in their order. Blocks.
-    pub fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    pub fn read_ranges(&self, file: FileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let FileKey { segment: key, checksum } = file;
         let tablet = self.tablet(key.tablet)?;
-        let record = tablet.state.read().rowsets.get(&key.rowset).cloned();
-        let segment = record.as_ref().and_then(|r| r.segments.get(key.segment as usize)).ok_or(unknown(key))?;
-        if record.as_ref().is_some_and(|r| r.is_superseded()) {
+        let record = rowset_with(&tablet, file)?;
+        if record.is_superseded() {
             tablet.superseded.lock().note_read();
         }
-        let read = self.open_segment(key, segment).and_then(|open| open.read(ranges));
-        read.map_err(|error| unless_gone(&tablet, key, error))
+        let read = self.open_segment(key, &record.segments[key.segment as usize]).and_then(|open| open.read(ranges));
+        read.map_err(|error| unless_gone(&tablet, key, checksum, error))
     }
 
     /// All tablets, by id.
@@ -448,11 +449,29 @@ const fn unknown(key: SegmentKey) -> Error {
     Error::UnknownSegment { tablet: key.tablet, rowset: key.rowset, segment: key.segment }
 }
 
-/// Why a segment cannot be read, unless its rowset or tablet has gone meanwhile and its files with it.
-fn unless_gone(tablet: &Tablet, key: SegmentKey, error: Error) -> Error {
-    tablet.note_damage(&error);
-    let state = tablet.state.read();
-    if state.dropped || !state.rowsets.contains_key(&key.rowset) { unknown(key) } else { error }
+/// The rowset of a segment file that is read. Refuses if the tablet has none, or another file in its place.
+pub(crate) fn rowset_with(tablet: &Tablet, file: FileKey) -> Result<Arc<RowsetRecord>> {
+    let SegmentKey { tablet: id, rowset, segment } = file.segment;
+    let record = tablet.state.read().rowsets.get(&rowset).cloned().ok_or(unknown(file.segment))?;
+    match record.segments.get(segment as usize) {
+        None => Err(unknown(file.segment)),
+        Some(held) if held.checksum != file.checksum => Err(Error::OtherFile { tablet: id, rowset, segment }),
+        Some(_) => Ok(record),
+    }
+}
+
+/// Why a segment file cannot be read, unless its rowset or tablet has gone meanwhile and its files with it, or a clone has
+/// put others in their place.
+fn unless_gone(tablet: &Tablet, key: SegmentKey, checksum: u32, error: Error) -> Error {
+    let dropped = tablet.state.read().dropped;
+    match rowset_with(tablet, FileKey { segment: key, checksum }) {
+        Err(gone) => gone,
+        Ok(_) if dropped => unknown(key),
+        Ok(_) => {
+            tablet.note_damage(&error);
+            error
+        }
+    }
 }
 
 /// Runs work that blocks on a thread for it.

@@ -28,6 +28,19 @@ pub enum Error {
         /// The segment asked for.
         segment: u32,
     },
+    /// A clone has put another file in the place of the one asked for.
+    #[error(
+        "segment {segment} of rowset {rowset} of tablet {tablet} has become another file since its manifest was read: \
+         get the manifest again"
+    )]
+    OtherFile {
+        /// The tablet.
+        tablet: TabletId,
+        /// The rowset asked for.
+        rowset: RowsetId,
+        /// The segment asked for.
+        segment: u32,
+    },
     /// Somebody else owns a tablet on a storage volume.
     #[error(
         "tablet {tablet} has another owner: this node had it in epoch {epoch}, and epoch {by} has begun; repeat the statement"
@@ -417,6 +430,7 @@ impl Error {
             | Self::CompactionOff => ErrorKind::Invalid,
             Self::UnknownTablet(_)
             | Self::UnknownSegment { .. }
+            | Self::OtherFile { .. }
             | Self::UnknownIndex { .. }
             | Self::MissingRowset { .. }
             | Self::NoSegment(_)

@@ -55,10 +55,10 @@ impl OpenSegment {
         let sidecar_name = format!("{}_{}.sidecar", key.rowset.get(), key.segment);
         let sidecar = fs::read(&files.sidecar).map_err(|e| unreadable(key, sidecar_name.clone(), e))?;
         let sidecar = Sidecar::decode(&sidecar).map_err(|what| damaged(key, sidecar_name.clone(), what))?;
-        let sums = &sidecar.checksums;
-        if (sums.bytes, sums.file) != (record.bytes, record.checksum) {
+        if !sidecar.is_of(record) {
             return Err(damaged(key, sidecar_name, "it belongs to another segment file".to_owned()));
         }
+        let sums = &sidecar.checksums;
         let name = segment_name(key.rowset, key.segment);
         let file = File::open(&files.segment).map_err(|e| unreadable(key, name.clone(), e))?;
         let length = file.metadata().map_err(|e| unreadable(key, name.clone(), e))?.len();
@@ -67,6 +67,11 @@ impl OpenSegment {
         }
         let verified = (0..sums.blocks.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Ok(Self { key, file, sidecar, verified })
+    }
+
+    /// Whether it is the file that a record is about.
+    fn is_of(&self, record: &SegmentRecord) -> bool {
+        self.sidecar.is_of(record)
     }
 
     /// The encoded short-key index.
@@ -214,19 +219,19 @@ impl OpenSegments {
         Self { capacity, files: Mutex::default() }
     }
 
-    /// The open file of a segment, if it is open.
-    pub(crate) fn known(&self, key: SegmentKey) -> Option<Arc<OpenSegment>> {
+    /// The open file of a segment with this record, if it is open. Another one, which a clone has replaced, is not it.
+    pub(crate) fn known(&self, key: SegmentKey, record: &SegmentRecord) -> Option<Arc<OpenSegment>> {
         let mut files = self.files.lock();
         files.clock += 1;
         let now = files.clock;
-        let (used, open) = files.open.get_mut(&key)?;
+        let (used, open) = files.open.get_mut(&key).filter(|(_, open)| open.is_of(record))?;
         *used = now;
         Some(open.clone())
     }
 
     /// The open file of a segment with this record. Blocks when it has to be opened.
     pub(crate) fn get(&self, dir: &DataDir, key: SegmentKey, record: &SegmentRecord) -> Result<Arc<OpenSegment>> {
-        if let Some(open) = self.known(key) {
+        if let Some(open) = self.known(key, record) {
             return Ok(open);
         }
         let opened = Arc::new(OpenSegment::open(dir, key, record)?);
@@ -237,8 +242,8 @@ impl OpenSegments {
             files.open.remove(&oldest);
         }
         let now = files.clock;
-        let (_, open) = files.open.entry(key).or_insert((now, opened));
-        Ok(open.clone())
+        files.open.insert(key, (now, opened.clone()));
+        Ok(opened)
     }
 
     /// Closes the files of tablets that are gone, or of rowsets for which `keep` is false.

@@ -27,7 +27,10 @@ impl Engine {
         let mut sum = RowsChecksum::default();
         for batch in rows {
             // What is gone meanwhile is no damage.
-            let batch = batch.or_else(|error| tablet.check_kept(version).and(Err(error)))?;
+            let batch = batch.or_else(|error| tablet.check_kept(version).and(Err(error)));
+            let batch = batch.inspect_err(|error| {
+                tablet.note_damage(error);
+            })?;
             add(&converter, &batch, &mut sum).map_err(refused)?;
         }
         Ok(sum)

@@ -7,12 +7,12 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarn_proto::storage::SegmentKey;
-use tarn_proto::{RowsetId, TableModel, TabletId};
+use tarn_proto::storage::{FileKey, SegmentKey};
+use tarn_proto::{TableModel, TabletId};
 
 use crate::clone::check_keys;
 use crate::compaction::Stop;
-use crate::engine::Engine;
+use crate::engine::{Engine, rowset_with};
 use crate::layout::{key_file_name, segment_name};
 use crate::open_segment::{damaged, unreadable};
 use crate::record::SegmentRecord;
@@ -57,7 +57,7 @@ impl Engine {
                 let key = SegmentKey { tablet: tablet.id, rowset, segment: number };
                 match self.scrub_segment(&tablet, key, segment, has_keys, pace, stop) {
                     Ok(bytes) => scrubbed.bytes += bytes,
-                    Err(_) if is_gone(&tablet, rowset) => break,
+                    Err(_) if is_gone(&tablet, key, segment) => break,
                     Err(error) if tablet.note_damage(&error) => {}
                     Err(error) => return Err(error),
                 }
@@ -83,7 +83,7 @@ impl Engine {
         let sidecar = fs::read(&files.sidecar).map_err(lost)?;
         let sidecar =
             Sidecar::decode(&sidecar).map_err(|what| damaged(key, name.clone(), format!("sidecar: {what}")))?;
-        if (sidecar.checksums.bytes, sidecar.checksums.file) != (record.bytes, record.checksum) {
+        if !sidecar.is_of(record) {
             return Err(damaged(key, name, "its sidecar belongs to another segment".to_owned()));
         }
         let (mut file, mut bytes, mut checksum) = (File::open(&files.segment).map_err(lost)?, 0, 0);
@@ -114,10 +114,10 @@ impl Engine {
     }
 }
 
-/// Whether a rowset has gone, and its files with it.
-fn is_gone(tablet: &Tablet, rowset: RowsetId) -> bool {
-    let state = tablet.state.read();
-    state.dropped || !state.rowsets.contains_key(&rowset)
+/// Whether a segment has gone, or a clone has put another file in its place.
+fn is_gone(tablet: &Tablet, key: SegmentKey, record: &SegmentRecord) -> bool {
+    let dropped = tablet.state.read().dropped;
+    dropped || rowset_with(tablet, FileKey { segment: key, checksum: record.checksum }).is_err()
 }
 
 /// Sleeps as long as so many bytes take. Ends early with an error if it is told to stop.

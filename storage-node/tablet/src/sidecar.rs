@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::checksum::{BLOCK_BYTES, FileChecksums};
 use crate::framed::{self, Content};
+use crate::record::SegmentRecord;
 
 const FORMAT: u8 = 1;
 
@@ -20,6 +21,11 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
+    /// Whether it belongs to the segment file that a record is about.
+    pub(crate) const fn is_of(&self, record: &SegmentRecord) -> bool {
+        self.checksums.bytes == record.bytes && self.checksums.file == record.checksum
+    }
+
     /// The file's bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let sums = &self.checksums;

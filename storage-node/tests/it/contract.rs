@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tarn_proto::storage::{LoadSpec, PublishTablet, SegmentKey, TabletStore};
-use tarn_proto::{ErrorKind, RowsetId, TabletId, TxnId, Version};
+use tarn_proto::storage::{CatchUp, FileKey, LoadSpec, Peer, PublishTablet, SegmentKey, TabletStore};
+use tarn_proto::{ErrorKind, NodeId, RowsetId, TabletId, Term, TxnId, Version};
 
 use crate::node::Node;
 use crate::read_back::{arrivals, manifest};
@@ -187,11 +187,37 @@ async fn dropped_tablets_and_their_files_are_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_leads_no_more_drops_nothing_that_is_back_since() {
+    let mut node = Node::start().await;
+    for (number, way) in [(0, "in process"), (1, "gRPC")] {
+        let tablet = TabletId(way.len() as u64);
+        let led = |node: &Node, term| node.stores()[number].1.led_in(Term(number as u64 * 100 + term)).unwrap();
+        led(&node, 3).create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        led(&node, 3).drop_tablets(&[tablet]).await.unwrap();
+        led(&node, 3).create_tablets(&plain_table(), &[tablet]).await.unwrap();
+        // A newer leader fills a replica, one that cannot be filled yet.
+        let sources = vec![Peer { node: NodeId(77), address: "127.0.0.1:1".to_owned() }];
+        let (schema, version) = (plain_table(), Version(9));
+        led(&node, 5).catch_up(&[CatchUp { tablet, schema, version, sources, repair: false }]).await.unwrap();
+        for _ in 0..2 {
+            let refused = led(&node, 4).drop_tablets(&[tablet]).await.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Invalid);
+            assert!(refused.message.contains("leads no more"), "{refused}");
+            assert!(node.local().tablets().await.unwrap().iter().any(|report| report.tablet_id == tablet.get()));
+            node = node.restart().await;
+        }
+        led(&node, 5).drop_tablets(&[tablet]).await.unwrap();
+        assert!(node.local().tablets().await.unwrap().iter().all(|report| report.tablet_id != tablet.get()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_refused_with_a_reason() {
     for (way, store) in Node::start().await.stores() {
         let tablet = TabletId(way.len() as u64);
         store.create_tablets(&plain_table(), &[tablet]).await.unwrap();
         write(&*store, 90, "a", &[tablet], 0..10).await;
+        assert_eq!(unpublished(&*store, 90, publish_of(tablet, 2, true)).await, None);
 
         let mut writer = store.write(TxnId(91), "a", &LoadSpec::rows(plain_table())).await.unwrap();
         let rows = batch(&plain_table(), 0, 5, &mut Random(1)).project(&[0, 1]).unwrap();
@@ -211,9 +237,15 @@ async fn wrong_requests_are_refused_with_a_reason() {
         assert_eq!(refused.kind, ErrorKind::NotFound, "{refused}");
 
         let key = SegmentKey { tablet, rowset: RowsetId(90), segment: 0 };
+        let checksum = manifest(&*store, tablet, 2).await.unwrap().rowsets[0].segments[0].checksum;
+        let key = FileKey { segment: key, checksum };
         let beyond = store.read_ranges(key, std::slice::from_ref(&(0..1 << 40))).await.unwrap_err();
         assert_eq!(beyond.kind, ErrorKind::Invalid, "{beyond}");
-        let other = store.read_ranges(SegmentKey { segment: 1, ..key }, std::slice::from_ref(&(0..1))).await;
-        assert_eq!(other.unwrap_err().kind, ErrorKind::NotFound);
+        let missing = FileKey { segment: SegmentKey { segment: 1, ..key.segment }, ..key };
+        let stale = FileKey { checksum: !checksum, ..key };
+        for gone in [missing, stale] {
+            let refused = store.read_ranges(gone, std::slice::from_ref(&(0..1))).await.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::NotFound, "{refused}");
+        }
     }
 }

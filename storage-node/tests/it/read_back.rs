@@ -8,7 +8,7 @@ use arrow::datatypes::Int64Type;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use tarn_proto::segment::{from_storage, storage_schema};
-use tarn_proto::storage::{Result, SegmentKey, TabletStore};
+use tarn_proto::storage::{FileKey, Result, SegmentKey, TabletStore};
 use tarn_proto::{RowsetId, TableSchema, TabletId, Version, wire};
 use vortex::VortexSessionDefault;
 use vortex::file::OpenOptionsSessionExt;
@@ -28,12 +28,13 @@ pub async fn segment_bytes(
     segment: &wire::Segment,
 ) -> Result<Bytes> {
     let key = SegmentKey { tablet, rowset: RowsetId(rowset.id), segment: segment.number };
+    let file = FileKey { segment: key, checksum: segment.checksum };
     let mut cuts = vec![0, segment.bytes / 7, segment.bytes / 3, segment.bytes / 3, segment.bytes];
     cuts.dedup();
     let mut ranges: Vec<Range<u64>> = cuts.windows(2).map(|w| w[0]..w[1]).collect();
     ranges.reverse();
     ranges.push(5..5);
-    let mut pieces = store.read_ranges(key, &ranges).await?;
+    let mut pieces = store.read_ranges(file, &ranges).await?;
     assert_eq!(pieces.len(), ranges.len());
     assert!(pieces.pop().unwrap().is_empty());
     pieces.reverse();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tarn_proto::storage::{CatchUp, Copies, GrpcTabletStore, LoadSpec, Peer, SegmentKey, TabletStore};
+use tarn_proto::storage::{CatchUp, Copies, FileKey, GrpcTabletStore, LoadSpec, Peer, SegmentKey, TabletStore};
 use tarn_proto::wire::RowsetSummary;
 use tarn_proto::{ErrorKind, NodeId, RowsetId, TabletId, TxnId, Version};
 use tarn_storage_node::{Config, StorageNode};
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::contract::{publish_of, unpublished};
 use crate::coordinator::Registry;
-use crate::read_back::arrivals;
+use crate::read_back::{arrivals, manifest};
 use crate::rows::{Random, batch, plain_table};
 
 const TABLET: TabletId = TabletId(7);
@@ -177,7 +177,9 @@ async fn a_damaged_file_is_reported_and_comes_from_another_replica() {
     std::fs::write(&file, bytes).unwrap();
     let store = replicas[2].store();
     let key = SegmentKey { tablet: TABLET, rowset: RowsetId(2), segment: 0 };
-    let error = store.read_ranges(key, std::slice::from_ref(&(0..64))).await.unwrap_err();
+    let checksum = manifest(&*store, TABLET, 2).await.unwrap().rowsets[0].segments[0].checksum;
+    let error =
+        store.read_ranges(FileKey { segment: key, checksum }, std::slice::from_ref(&(0..64))).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal, "{error}");
     assert_eq!(store.tablets().await.unwrap()[0].damaged_rowsets, 1);
     catch_up(&*store, 2, &peers[..2]).await;

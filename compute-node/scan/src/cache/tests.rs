@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use proptest::prelude::*;
-use tarn_proto::storage::{IndexKey, StoreError};
+use tarn_proto::storage::{SegmentKey, StoreError};
 use tarn_proto::{ErrorKind, RowsetId, TabletId};
 
 use crate::segment::SegmentBytes;
@@ -39,7 +39,7 @@ impl SegmentBytes for Remote {
         Ok(content(range))
     }
 
-    async fn read_index(&self, _: &FileKey, _: IndexKey, _: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+    async fn read_index(&self, _: &FileKey, _: IndexFileKey, _: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
         Err(away())
     }
 }

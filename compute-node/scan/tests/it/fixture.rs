@@ -1,6 +1,6 @@
 //! A storage node in memory with one table, and DataFusion's own table of the same rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,8 +19,8 @@ use tarn_proto::index::{Class, bitmap, bloom};
 use tarn_proto::segment::{storage_schema, to_storage};
 use tarn_proto::short_key::{ShortKey, encode_index};
 use tarn_proto::storage::{
-    IndexKey, LoadSpec, Peer, PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, StorePool, TabletStore,
-    Unpublished,
+    FileKey, IndexFileKey, IndexKey, LoadSpec, Peer, PublishTablet, Result, RowsetWriter, SegmentKey, StoreError,
+    StorePool, TabletStore, Unpublished,
 };
 use tarn_proto::wire::{Manifest, Rowset, Segment, SegmentIndex, TabletReport};
 use tarn_proto::*;
@@ -50,6 +50,8 @@ pub struct FakeStore {
     pub damaged: Mutex<HashSet<SegmentKey>>,
     /// Segments that compaction removed.
     pub gone: Mutex<HashSet<SegmentKey>>,
+    /// Checksums of files that are not their segments' numbers.
+    pub checksums: Mutex<HashMap<SegmentKey, u32>>,
     pub bytes_read: AtomicU64,
     /// Footers, pages and zone maps.
     pub ranges_read: AtomicU64,
@@ -74,6 +76,15 @@ impl FakeStore {
             self.away.store(true, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// Refuses a file that is not the one which is there.
+    fn check_file(&self, file: FileKey) -> Result<()> {
+        let checksum = self.checksums.lock().get(&file.segment).copied().unwrap_or(file.segment.segment);
+        match file.checksum == checksum {
+            true => Ok(()),
+            false => refuse(ErrorKind::NotFound, format!("segment {:?} is another file", file.segment)),
+        }
     }
 
     /// Changes what it says of a tablet.
@@ -147,10 +158,12 @@ impl TabletStore for FakeStore {
             .collect()
     }
 
-    async fn read_ranges(&self, key: SegmentKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, file: FileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         // Let others run, as a read of a disk does.
         tokio::task::yield_now().await;
         self.check_read()?;
+        self.check_file(file)?;
+        let key = file.segment;
         if self.damaged.lock().contains(&key) {
             return refuse(ErrorKind::Internal, format!("segment {} of {} is damaged", key.segment, key.tablet));
         }
@@ -169,11 +182,14 @@ impl TabletStore for FakeStore {
             .collect())
     }
 
-    async fn read_index(&self, key: SegmentKey, index: IndexKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_index(&self, file: FileKey, index: IndexFileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         tokio::task::yield_now().await;
         self.check()?;
+        self.check_file(file)?;
+        assert_eq!(index.checksum, file.segment.segment, "checksums are the segments' numbers here");
+        let key = file.segment;
         let indexes = self.indexes.lock();
-        let Some(file) = indexes.get(&(key.tablet.get(), key.rowset.get(), key.segment, index)) else {
+        let Some(file) = indexes.get(&(key.tablet.get(), key.rowset.get(), key.segment, index.index)) else {
             return refuse(ErrorKind::NotFound, "no such index".to_owned());
         };
         let range = |range: &Range<u64>| file.get(range.start as usize..range.end as usize).map(Bytes::copy_from_slice);

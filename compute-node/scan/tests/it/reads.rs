@@ -7,7 +7,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect}
 use datafusion::prelude::SessionConfig;
 use tarn_proto::storage::SegmentKey;
 use tarn_proto::{Column, ColumnId, DataType, ErrorKind, RowsetId, TabletId};
-use tarn_scan::Error;
+use tarn_scan::{Again, Error, Failure};
 
 use crate::fixture::{Fixture, NODE, answer, assert_same, explain};
 
@@ -136,6 +136,20 @@ async fn a_compacted_rowset_can_be_read_again() {
     assert_eq!(kind(&error), Some(ErrorKind::Unavailable), "{error}");
     fixture.store.gone.lock().clear();
     answer(&session, "select price from things").await.unwrap();
+    assert_eq!(fixture.store.manifest_calls.load(Ordering::Relaxed), 2, "the manifest was asked for again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_files_a_clone_has_replaced_is_asked_for_again() {
+    let fixture = Fixture::indexed(&["kind"], &[]).await;
+    let session = fixture.session(SessionConfig::new());
+    answer(&session, "select id from things").await.unwrap();
+    fixture.store.checksums.lock().insert(segment(1, 10, 0), 77);
+    let sql = "select count(*) from {t} where kind = 'apple' and n > 10";
+    let error = answer(&session, &sql.replace("{t}", "things")).await.unwrap_err();
+    assert_eq!(Failure::of(&error).and_then(|failure| failure.again), Some(Again::Refreshed), "{error}");
+    fixture.store.change_manifest(1, |manifest| manifest.rowsets[0].segments[0].checksum = 77);
+    assert_same(&session, sql).await;
     assert_eq!(fixture.store.manifest_calls.load(Ordering::Relaxed), 2, "the manifest was asked for again");
 }
 

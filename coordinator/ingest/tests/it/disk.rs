@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tarn_proto::storage::{
-    CatchUp, Copies, LoadSpec, PublishTablet, Result, RowsetWriter, SegmentKey, StoreError, TabletStore, Unpublished,
+    CatchUp, Copies, FileKey, LoadSpec, PublishTablet, Result, RowsetWriter, StoreError, TabletStore, Unpublished,
 };
 use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
 use tarn_proto::{ErrorKind, NodeId, TableSchema, TabletId, TxnId, Version};
@@ -218,7 +218,7 @@ impl TabletStore for Disk {
         self.check().map(|()| Vec::new())
     }
 
-    async fn read_ranges(&self, _: SegmentKey, _: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, _: FileKey, _: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
         self.check().map(|()| Vec::new())
     }
 

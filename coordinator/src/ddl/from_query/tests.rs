@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use tarn_ingest::{CatalogClient, Publisher};
 use tarn_proto::storage::{
-    Copies, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, SegmentKey, TabletStore, Unpublished,
+    Copies, FileKey, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, TabletStore, Unpublished,
 };
 use tarn_proto::wire::{Manifest, RowsetSummary, TabletReport};
 use tarn_proto::{ErrorKind, TableSchema, TabletId, TxnId, Version, task};
@@ -49,7 +49,7 @@ impl TabletStore for Rows {
     async fn manifests(&self, _: &[(TabletId, Version)]) -> StoreResult<Vec<Manifest>> {
         Ok(Vec::new())
     }
-    async fn read_ranges(&self, _: SegmentKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+    async fn read_ranges(&self, _: FileKey, _: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         Ok(Vec::new())
     }
     async fn tablets(&self) -> StoreResult<Vec<TabletReport>> {

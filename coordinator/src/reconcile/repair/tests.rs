@@ -10,7 +10,10 @@ use parking_lot::Mutex;
 use tarn_catalog::command::{AddReplica, Placement, TableSpec};
 use tarn_catalog::{Command, Context, ReplicaState, Role, Tablet, TabletWrite, TransactionState};
 use tarn_ingest::catalog::ProposeError;
-use tarn_proto::storage::{CatchUp, FileKey, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, StoreError, TabletStore, Unpublished};
+use tarn_proto::storage::{
+    CatchUp, FileKey, LoadSpec, PublishTablet, Result as StoreResult, RowsetWriter, StoreError, TabletStore,
+    Unpublished,
+};
 use tarn_proto::wire::{HeartbeatRequest, Manifest, TabletReport};
 use tarn_proto::{DatabaseId, ErrorKind, RowsetId, TableId, TableSchema, TxnId, Version};
 use tokio::sync::watch;

@@ -220,7 +220,7 @@ fn check(files: &SegmentFiles, record: &SegmentRecord, has_keys: bool) -> std::r
     }
     let sidecar = std::fs::read(&files.sidecar).map_err(|e| format!("a sidecar is missing: {e}"))?;
     let sidecar = Sidecar::decode(&sidecar).map_err(|what| format!("a sidecar is damaged: {what}"))?;
-    if (sidecar.checksums.bytes, sidecar.checksums.file) != (record.bytes, record.checksum) {
+    if !sidecar.is_of(record) {
         return Err("a sidecar belongs to another segment".to_owned());
     }
     if has_keys { check_keys(files, record) } else { Ok(()) }

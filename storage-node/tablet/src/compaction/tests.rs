@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use tarn_proto::storage::{CompactionScope, LoadSpec, PublishTablet, SegmentKey};
+use tarn_proto::storage::{CompactionScope, FileKey, LoadSpec, PublishTablet, SegmentKey};
 use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TxnId, wire};
 
 use super::*;
@@ -67,7 +67,8 @@ fn count(engine: &Engine, version: u64) -> (u64, usize) {
     for rowset in &manifest.rowsets {
         for segment in &rowset.segments {
             let key = SegmentKey { tablet: TABLET, rowset: RowsetId(rowset.id), segment: segment.number };
-            engine.read_ranges(key, std::slice::from_ref(&(0..segment.bytes))).unwrap();
+            let file = FileKey { segment: key, checksum: segment.checksum };
+            engine.read_ranges(file, std::slice::from_ref(&(0..segment.bytes))).unwrap();
             rows += segment.rows;
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use tarn_proto::index::{FIRST_READ_BYTES, Tail, bitmap};
-use tarn_proto::storage::{IndexKey, LoadSpec, PublishTablet, SegmentKey};
+use tarn_proto::storage::{FileKey, IndexFileKey, IndexKey, LoadSpec, PublishTablet, SegmentKey};
 use tarn_proto::{
     Column, ColumnId, DataType, Index, IndexKind, RowsetId, SchemaVersion, TableModel, TableSchema, TabletId, TxnId,
     Version, wire,
@@ -12,7 +12,7 @@ use tarn_proto::{
 
 use super::make::difference;
 use crate::record::{IndexFile, IndexRecord, SegmentRecord};
-use crate::{Engine, IndexWork, Options, Stop};
+use crate::{Engine, Error, IndexWork, Options, Stop};
 
 const TABLET: TabletId = TabletId(5);
 const NAMES: IndexKey = IndexKey { column: ColumnId(2), kind: IndexKind::Bitmap };
@@ -62,9 +62,11 @@ fn names(engine: &Engine, version: u64) -> BTreeMap<String, u64> {
     for rowset in manifest(engine, version).rowsets {
         for segment in rowset.segments {
             let key = SegmentKey { tablet: TABLET, rowset: RowsetId(rowset.id), segment: segment.number };
+            let key = FileKey { segment: key, checksum: segment.checksum };
             let told = segment.indexes.iter().find(|i| i.column == 2).expect("a segment has its index");
             assert!(told.bytes <= FIRST_READ_BYTES);
-            let file = engine.read_index(key, NAMES, std::slice::from_ref(&(0..told.bytes))).unwrap().remove(0);
+            let index = IndexFileKey { index: NAMES, checksum: told.checksum };
+            let file = engine.read_index(key, index, std::slice::from_ref(&(0..told.bytes))).unwrap().remove(0);
             assert_eq!(crc32c::crc32c(&file), told.checksum);
             let Tail::Complete(directory) = bitmap::Directory::decode(&file, told.bytes).unwrap() else { panic!() };
             for number in 0..directory.blocks.len() {
@@ -132,12 +134,21 @@ async fn a_lost_file_is_made_again_and_a_dropped_index_leaves_none() {
     load(&engine, &with, 2, 0..50).await;
     let file = folder.path().join("tablets/5/102_0.c2.bitmap.index");
     std::fs::remove_file(&file).unwrap();
+    let segment = manifest(&engine, 2).rowsets[0].segments[0].clone();
     let key = SegmentKey { tablet: TABLET, rowset: RowsetId(102), segment: 0 };
-    let lost = engine.read_index(key, NAMES, std::slice::from_ref(&(0..4))).unwrap_err();
-    assert_eq!(lost.kind(), tarn_proto::ErrorKind::NotFound);
+    let key = FileKey { segment: key, checksum: segment.checksum };
+    let index = IndexFileKey { index: NAMES, checksum: segment.indexes[0].checksum };
+    let read = |key, index| engine.read_index(key, index, std::slice::from_ref(&(0..4)));
+    assert_eq!(read(key, index).unwrap_err().kind(), tarn_proto::ErrorKind::NotFound);
     let mut work = IndexWork::default();
     assert_eq!(engine.make_indexes(&mut work, Instant::now(), &Stop::default()), 1);
     assert_eq!(names(&engine, 2), expected(50));
+    read(key, index).unwrap();
+    // Of another file, or of another segment file.
+    let other = IndexFileKey { checksum: !index.checksum, ..index };
+    assert!(matches!(read(key, other), Err(Error::UnknownIndex { .. })));
+    let other = FileKey { checksum: !key.checksum, ..key };
+    assert!(matches!(read(other, index), Err(Error::OtherFile { .. })));
     // A load under a schema without the index takes it away.
     load(&engine, &schema(2, &[]), 3, 50..100).await;
     engine.make_indexes(&mut work, Instant::now(), &Stop::default());

@@ -177,7 +177,7 @@ impl Engine {
     /// An open segment; its files are fetched if the tablet is on a volume and the cache lacks them. Blocks.
     pub(crate) fn open_segment(&self, key: SegmentKey, record: &SegmentRecord) -> Result<Arc<OpenSegment>> {
         let Some(tablet) = self.on_volume(key.tablet) else { return self.open.get(&self.dir, key, record) };
-        if let Some(open) = self.open.known(key) {
+        if let Some(open) = self.open.known(key, record) {
             return Ok(open);
         }
         let files = self.dir.segment(key);
@@ -199,7 +199,7 @@ impl Engine {
         let Some(tablet) = self.on_volume(key.tablet) else {
             return Ok(self.open.get(&self.dir, key, record)?.short_key_index());
         };
-        if let Some(open) = self.open.known(key) {
+        if let Some(open) = self.open.known(key, record) {
             return Ok(open.short_key_index());
         }
         let file = self.dir.segment(key).sidecar;
@@ -207,7 +207,7 @@ impl Engine {
         let read = || {
             let bytes = fs::read(&file).map_err(|error| error.to_string())?;
             let sidecar = Sidecar::decode(&bytes)?;
-            match (sidecar.checksums.bytes, sidecar.checksums.file) == (record.bytes, record.checksum) {
+            match sidecar.is_of(record) {
                 true => Ok(sidecar.short_key_index),
                 false => Err("it belongs to another segment file".to_owned()),
             }

@@ -4,30 +4,32 @@ use std::fs;
 
 use proptest::prelude::*;
 use tarn_proto::ErrorKind;
+use tarn_proto::storage::FileKey;
 use tarn_tablet::{Engine, Error, Options};
 
 use crate::fixture::*;
 
-/// A published tablet with one segment of several blocks; the folder, the segment's bytes.
-fn published() -> (tempfile::TempDir, u64) {
+/// A published tablet with one segment of several blocks; the folder, the segment's file and bytes.
+fn published() -> (tempfile::TempDir, FileKey, u64) {
     let data = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let bytes = runtime.block_on(async {
+    let (file, bytes) = runtime.block_on(async {
         let engine = open(data.path());
         engine.create_tablets(&table(), &[TABLET]).unwrap();
         write(&engine, 9, "a", &[TABLET], 2).await.unwrap();
         publish(&engine, 9, TABLET, 2).unwrap();
         let manifest = manifest(&engine, TABLET, 2).unwrap();
         assert_eq!(verify(&engine, &manifest).unwrap(), 10_000);
-        manifest.rowsets[0].segments[0].bytes
+        let segment = &manifest.rowsets[0].segments[0];
+        (file_of(TABLET, &manifest.rowsets[0], segment), segment.bytes)
     });
     assert!(bytes > 2 * 65_536, "{bytes} bytes are too few for this test");
-    (data, bytes)
+    (data, file, bytes)
 }
 
 #[test]
 fn a_flipped_bit_is_reported_by_file_and_block_and_never_read() {
-    let (data, bytes) = published();
+    let (data, key, bytes) = published();
     let file = folder(data.path(), TABLET).join("9_0.vortex");
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases: 40,
@@ -43,7 +45,7 @@ fn a_flipped_bit_is_reported_by_file_and_block_and_never_read() {
             for (start, length) in ranges {
                 let range = start..(start + length).min(bytes);
                 let touches = range.start / 65_536 <= block && block <= (range.end - 1) / 65_536;
-                match engine.read_ranges(key(TABLET, 9, 0), std::slice::from_ref(&range)) {
+                match engine.read_ranges(key, std::slice::from_ref(&range)) {
                     Ok(read) => {
                         prop_assert!(!(range.contains(&at)), "the damaged byte was handed out");
                         prop_assert!(!touches);
@@ -69,7 +71,7 @@ fn a_flipped_bit_is_reported_by_file_and_block_and_never_read() {
 
 #[test]
 fn a_damaged_cut_or_missing_file_is_reported_by_its_name() {
-    let (data, bytes) = published();
+    let (data, key, bytes) = published();
     let segment = folder(data.path(), TABLET).join("9_0.vortex");
     let sidecar = folder(data.path(), TABLET).join("9_0.sidecar");
     let (whole_segment, whole_sidecar) = (fs::read(&segment).unwrap(), fs::read(&sidecar).unwrap());
@@ -84,7 +86,7 @@ fn a_damaged_cut_or_missing_file_is_reported_by_its_name() {
         let engine = open(data.path());
         for error in [
             manifest(&engine, TABLET, 2).unwrap_err(),
-            engine.read_ranges(key(TABLET, 9, 0), std::slice::from_ref(&(0..10))).unwrap_err(),
+            engine.read_ranges(key, std::slice::from_ref(&(0..10))).unwrap_err(),
         ] {
             assert!(matches!(&error, Error::Damaged { file, .. } if file == name), "{error}");
         }
@@ -98,7 +100,7 @@ fn a_damaged_cut_or_missing_file_is_reported_by_its_name() {
 
 #[test]
 fn what_keeps_a_whole_file_from_being_read_is_not_called_damage() {
-    let (data, _) = published();
+    let (data, ..) = published();
     for name in ["9_0.sidecar", "9_0.vortex"] {
         let file = folder(data.path(), TABLET).join(name);
         let aside = data.path().join("aside");
@@ -118,7 +120,7 @@ fn what_keeps_a_whole_file_from_being_read_is_not_called_damage() {
 
 #[test]
 fn tablets_whose_metadata_is_missing_are_kept_and_the_start_refused() {
-    let (data, _) = published();
+    let (data, ..) = published();
     let before = files(data.path(), TABLET);
     fs::remove_dir_all(data.path().join("meta")).unwrap();
     for _ in 0..2 {
@@ -135,7 +137,7 @@ fn tablets_whose_metadata_is_missing_are_kept_and_the_start_refused() {
 
 #[test]
 fn damage_inside_the_metadata_log_is_refused_and_no_file_is_taken_for_an_orphan() {
-    let (data, _) = published();
+    let (data, ..) = published();
     let before = files(data.path(), TABLET);
     let logs = fs::read_dir(data.path().join("meta")).unwrap().map(|e| e.unwrap().path());
     let log = logs.filter(|p| p.extension().is_some_and(|e| e == "log")).max().unwrap();

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use tarn_proto::storage::{LoadSpec, PublishTablet, SegmentKey};
+use bytes::Bytes;
+use tarn_proto::storage::{FileKey, LoadSpec, PublishTablet, SegmentKey};
 use tarn_proto::{
     Column, ColumnId, DataType, RowsetId, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, Version, wire,
 };
@@ -73,8 +74,16 @@ pub fn manifest(engine: &Engine, tablet: TabletId, version: u64) -> Result<wire:
     Ok(engine.manifests(&[(tablet, Version(version))])?.remove(0))
 }
 
-pub fn key(tablet: TabletId, rowset: u64, segment: u32) -> SegmentKey {
-    SegmentKey { tablet, rowset: RowsetId(rowset), segment }
+/// A segment's file, as its manifest names it.
+pub fn file_of(tablet: TabletId, rowset: &wire::Rowset, segment: &wire::Segment) -> FileKey {
+    let key = SegmentKey { tablet, rowset: RowsetId(rowset.id), segment: segment.number };
+    FileKey { segment: key, checksum: segment.checksum }
+}
+
+/// All bytes of a segment, verified.
+pub fn read_all(engine: &Engine, tablet: TabletId, rowset: &wire::Rowset, segment: &wire::Segment) -> Result<Bytes> {
+    let whole = 0..segment.bytes;
+    Ok(engine.read_ranges(file_of(tablet, rowset, segment), std::slice::from_ref(&whole))?.remove(0))
 }
 
 /// Reads every byte of every segment, and so verifies it; returns the rows.
@@ -82,10 +91,8 @@ pub fn verify(engine: &Engine, manifest: &wire::Manifest) -> std::result::Result
     let mut count = 0;
     for rowset in &manifest.rowsets {
         for segment in &rowset.segments {
-            let key = key(TabletId(manifest.tablet_id), rowset.id, segment.number);
-            let whole = 0..segment.bytes;
-            let read = engine.read_ranges(key, std::slice::from_ref(&whole))?;
-            assert_eq!(read[0].len() as u64, segment.bytes);
+            let read = read_all(engine, TabletId(manifest.tablet_id), rowset, segment)?;
+            assert_eq!(read.len() as u64, segment.bytes);
             count += segment.rows;
         }
     }

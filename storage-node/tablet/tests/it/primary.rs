@@ -23,7 +23,7 @@ use vortex::file::OpenOptionsSessionExt;
 use vortex::io::session::RuntimeSessionExt;
 use vortex::session::VortexSession;
 
-use crate::fixture::{TABLET, key, manifest, publish};
+use crate::fixture::{TABLET, manifest, publish, read_all};
 
 /// An operation on a key: its new value, or none to delete it.
 pub type Operation = (i64, Option<i64>);
@@ -124,8 +124,7 @@ pub async fn live_rows(engine: &Engine, schema: &TableSchema, version: u64) -> R
                 true => RoaringBitmap::new(),
                 false => RoaringBitmap::deserialize_from(&segment.delete_vector[..]).unwrap(),
             };
-            let place = key(TABLET, rowset.id, segment.number);
-            let bytes = engine.read_ranges(place, std::slice::from_ref(&(0..segment.bytes)))?.remove(0);
+            let bytes = read_all(engine, TABLET, rowset, segment)?;
             let file = session.open_options().open_buffer(bytes).unwrap();
             let stream = file.scan().unwrap().into_record_batch_stream(stored.clone()).unwrap();
             let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();

@@ -17,7 +17,7 @@ use vortex::io::runtime::current::CurrentThreadRuntime;
 use vortex::io::session::RuntimeSessionExt;
 use vortex::session::VortexSession;
 
-use crate::fixture::{TABLET, key, manifest};
+use crate::fixture::{TABLET, manifest, read_all};
 
 /// The key and five values.
 pub type Row = [Option<i64>; 6];
@@ -78,10 +78,7 @@ pub fn read(engine: &Engine, schema: &TableSchema, version: u64) -> Result<Vec<R
     for rowset in &manifest(engine, TABLET, version)?.rowsets {
         let first = all.len();
         for segment in &rowset.segments {
-            let whole = 0..segment.bytes;
-            let bytes =
-                engine.read_ranges(key(TABLET, rowset.id, segment.number), std::slice::from_ref(&whole))?.remove(0);
-            let rows = decode(schema, bytes);
+            let rows = decode(schema, read_all(engine, TABLET, rowset, segment)?);
             assert_eq!(rows.len() as u64, segment.rows);
             check_order(schema, &rows);
             all.extend(rows);

@@ -9,7 +9,9 @@ use super::*;
 const DATA: &str = "TARN_STORAGE_NODE_KILL_TEST_DATA";
 const LISTEN: &str = "TARN_STORAGE_NODE_KILL_TEST_LISTEN";
 const COORDINATOR: &str = "TARN_STORAGE_NODE_KILL_TEST_COORDINATOR";
-const ROUNDS: u64 = 8;
+const LOADS: u64 = 6;
+/// One for each load that it is killed at, and one for their end.
+const ROUNDS: u64 = LOADS + 1;
 
 /// Runs a node until it is killed. Run by the test below.
 #[test]
@@ -84,11 +86,17 @@ async fn a_node_that_is_killed_ends_with_the_same_rows() {
             let (store, wanted) = (store.clone(), wanted(version, &sources));
             tarn_proto::task::spawn("test-catch-up", async move { drop(store.catch_up(&[wanted]).await) })
         };
+        // While it is filled, while a load is shipped to it or published, or when it has them all.
+        let (kill, told) = std::sync::mpsc::channel::<()>();
         let killer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(5 + 61 * round));
+            let _ = told.recv();
             drop(child);
         });
-        for _ in 0..6 {
+        let mut kill = Some(kill);
+        for number in 0..LOADS {
+            if number == round {
+                drop(kill.take());
+            }
             txn += 1;
             let copies = copies(&[whole[1].peer(), peer.clone()], 2);
             load(&*whole[0].store(), txn, &copies).await.unwrap();
@@ -98,6 +106,7 @@ async fn a_node_that_is_killed_ends_with_the_same_rows() {
             }
             drop(store.publish(TxnId(txn), &[publish_of(TABLET, version, true)]).await);
         }
+        drop(kill);
         killer.join().unwrap();
         filling.await.unwrap();
 

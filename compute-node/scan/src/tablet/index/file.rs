@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tarn_proto::index::{Error, FIRST_READ_BYTES, Tail};
-use tarn_proto::storage::{IndexKey, StoreError};
+use tarn_proto::storage::{IndexFileKey, StoreError};
 
 use crate::cache::BlockCache;
 use crate::segment::{ReadMetrics, SegmentFile};
@@ -25,9 +25,8 @@ const COALESCE_GAP: u64 = 4096;
 /// An index of a segment.
 pub(super) struct IndexFile<'a> {
     pub segment: &'a SegmentFile,
-    pub key: IndexKey,
+    pub key: IndexFileKey,
     pub bytes: u64,
-    pub checksum: u32,
     pub cache: &'a Arc<BlockCache>,
     pub metrics: &'a ReadMetrics,
 }
@@ -81,7 +80,7 @@ impl IndexFile<'_> {
 
     fn cache_key(&self, range: &Range<u64>) -> crate::cache::IndexPartKey {
         // Files are below 4 GiB, and what is asked for at one place is always as long.
-        (self.segment.key, self.key, self.checksum, range.start as u32, (range.end - range.start) as u32)
+        (self.segment.key, self.key, range.start as u32, (range.end - range.start) as u32)
     }
 }
 

@@ -1,10 +1,14 @@
 //! The scrubber finds damage in every kind of file, and another replica's files take the place of what is damaged.
 
-use tarn_proto::Version;
-use tarn_tablet::{Error, Stop};
+use std::time::Instant;
+
+use tarn_proto::storage::{IndexFileKey, IndexKey};
+use tarn_proto::wire::Manifest;
+use tarn_proto::{ColumnId, Index, IndexKind, Version};
+use tarn_tablet::{Error, IndexWork, Stop};
 
 use super::*;
-use crate::fixture::{files, flip, folder, publish};
+use crate::fixture::{file_of, files, flip, folder, manifest, publish, verify};
 use crate::primary::{self, table};
 
 /// Two replicas with one load each has the files of.
@@ -49,7 +53,7 @@ async fn a_damaged_replica_goes_on_publishing_and_says_so() {
     flip(&folder(data[1].path(), TABLET).join("2_0.vortex"), 9);
     let error = bad.checksum(TABLET, Version(2)).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
-    bad.scrub(TABLET, &Pace::unlimited(), &Stop::default()).unwrap();
+    assert_eq!(bad.reports()[0].damaged_rowsets, 1);
     for engine in [&good, &bad] {
         primary::write(engine, &table(false), 3, &[vec![(7, Some(70))]]).await.unwrap();
     }
@@ -60,6 +64,41 @@ async fn a_damaged_replica_goes_on_publishing_and_says_so() {
     assert_eq!(version_of(&bad), Some(3));
     catch_up(&bad, &table(false), 3, &Local::new(&good)).await.unwrap();
     assert_eq!(good.checksum(TABLET, Version(3)).unwrap(), bad.checksum(TABLET, Version(3)).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_by_a_manifest_from_before_a_clone_gets_no_bytes_of_other_files() {
+    let schema = TableSchema {
+        indexes: vec![Index { name: "i".into(), column: ColumnId(2), kind: IndexKind::Bloom, comment: String::new() }],
+        ..table(false)
+    };
+    let data = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [good, bad] = [open(data[0].path()), open(data[1].path())];
+    // One rowset's id, as each replica has a file of its own.
+    for (engine, value) in [(&good, 1), (&bad, 2)] {
+        engine.create_tablets(&schema, &[TABLET]).unwrap();
+        let rows = (0..50).map(|key| (key, Some(value))).collect();
+        primary::load(engine, &schema, 2, &[rows]).await.unwrap();
+    }
+    let (old, new) = (manifest(&bad, TABLET, 2).unwrap(), manifest(&good, TABLET, 2).unwrap());
+    assert_eq!(old.rowsets[0].id, new.rowsets[0].id);
+    flip(&folder(data[1].path(), TABLET).join("2_0.vortex"), 9);
+    bad.scrub(TABLET, &Pace::unlimited(), &Stop::default()).unwrap();
+    catch_up(&bad, &schema, 2, &Local::new(&good)).await.unwrap();
+    assert_eq!(bad.make_indexes(&mut IndexWork::default(), Instant::now(), &Stop::default()), 1);
+
+    assert_eq!(verify(&bad, &manifest(&bad, TABLET, 2).unwrap()).unwrap(), 50);
+    let stale = verify(&bad, &old).unwrap_err();
+    assert!(matches!(stale, Error::OtherFile { .. }), "{stale}");
+    assert_eq!((stale.kind(), bad.reports()[0].damaged_rowsets), (ErrorKind::NotFound, 0));
+    let read = |manifest: &Manifest| {
+        let (rowset, segment) = (&manifest.rowsets[0], &manifest.rowsets[0].segments[0]);
+        let index = IndexKey { column: ColumnId(2), kind: IndexKind::Bloom };
+        let index = IndexFileKey { index, checksum: segment.indexes[0].checksum };
+        bad.read_index(file_of(TABLET, rowset, segment), index, std::slice::from_ref(&(0..4)))
+    };
+    assert!(matches!(read(&old), Err(Error::OtherFile { .. })));
+    assert_eq!(read(&new).unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

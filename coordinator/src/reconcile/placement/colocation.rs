@@ -6,10 +6,10 @@ use tarn_catalog::command::BucketNodes;
 use tarn_catalog::{Catalog, ColocationGroup, ReplicaState, Table, Tablet};
 use tarn_proto::{GroupId, NodeId};
 
-use super::Plan;
 use super::repair::{Need, Urgency};
 use super::sites::Sites;
 use super::terms::Terms;
+use super::{Life, Plan};
 
 /// How many tablets a bucket of a group has, and their bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,6 +108,9 @@ pub(super) fn needs<'a>(
         needs.push(Need { urgency, table, tablet, replaces, to: Some(*node) });
     }
     if tablet.members().count() > table.replication as usize {
-        plan.remove.extend(surplus.next().map(|node| (tablet.id, node)));
+        // A copy that lives is not given up for one that is silent: it may be what makes the quorum.
+        let alive = |node: &NodeId| sites.get(*node).is_some_and(|site| site.life == Life::Alive);
+        let next = surplus.min_by_key(alive).filter(|node| !alive(node) || nodes.iter().all(alive));
+        plan.remove.extend(next.map(|node| (tablet.id, node)));
     }
 }

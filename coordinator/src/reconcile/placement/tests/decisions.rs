@@ -240,6 +240,12 @@ fn a_group_is_made_of_as_many_copies_as_its_first_table_asks_for() {
     let placement = world.nodes().into();
     let join = Operation::SetColocation { table, group: Some("g".to_owned()), placement };
     assert_eq!(world.run(join), Response::Done);
+    // One that lives is not given up for one that is silent.
+    let silent = world.catalog.colocation_group("g").unwrap().sequence[0][0];
+    world.set_life(silent, Life::Silent);
+    let first = world.partition(table).tablets[0].id;
+    assert!(world.round().remove.iter().all(|(tablet, _)| *tablet != first));
+    world.set_life(silent, Life::Alive);
     world.settle();
     world.check_settled();
 }

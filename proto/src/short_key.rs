@@ -3,15 +3,7 @@
 //!
 //! **Encoding of a key** (frozen: indexes are persisted). The first columns of the sort key, at most
 //! [`MAX_COLUMNS`], as long as all fit into [`MAX_ENTRY_BYTES`]; text ends the list, other types than these end it before
-//! them. A NULL is the byte 0. A value is the byte 1 and
-//!
-//! | type | bytes |
-//! |---|---|
-//! | `boolean` | 1: 0 or 1 |
-//! | integers but `largeint`, `date`, `datetime` | 8, big endian, sign bit flipped |
-//! | `largeint` `decimal` | 16, big endian, sign bit flipped, the unscaled value |
-//! | `char` `varchar` `string` | the bytes, cut where the entry is full |
-//!
+//! them. A NULL is the byte 0. A value is the byte 1 and what [`crate::index::value`] makes of it, cut where the entry is full,
 //! so that bytewise order is the sort order (ascending, NULL first) up to the cut.
 //!
 //! **Encoding of the index**: version byte 1; number of columns (1 byte), their ids (4 each); rows per entry (4); rows of
@@ -20,11 +12,11 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::error::ArrowError;
 
+use crate::index::{Class, value};
 use crate::segment::storage_type;
 use crate::{ColumnId, DataType, TableSchema};
 
@@ -123,67 +115,28 @@ impl ShortKey {
 }
 
 /// Least bytes of an entry that the type needs, or `None` if it cannot be indexed.
-const fn width(data_type: &DataType) -> Option<usize> {
-    match data_type {
-        DataType::Boolean => Some(2),
-        DataType::TinyInt
-        | DataType::SmallInt
-        | DataType::Int
-        | DataType::BigInt
-        | DataType::Date
-        | DataType::DateTime => Some(9),
-        DataType::LargeInt | DataType::Decimal(..) => Some(17),
-        DataType::Char(_) | DataType::Varchar(_) | DataType::String => Some(2),
-        DataType::Float
-        | DataType::Double
-        | DataType::Varbinary
-        | DataType::Json
-        | DataType::Array(_)
-        | DataType::Map(..)
-        | DataType::Struct(_) => None,
-    }
+fn width(data_type: &DataType) -> Option<usize> {
+    let bytes = match Class::of(data_type)? {
+        Class::Boolean => 1,
+        Class::Integer | Class::Date | Class::DateTime => 8,
+        Class::Wide(_) => 16,
+        // The rest is cut off.
+        Class::Text => 1,
+    };
+    Some(1 + bytes)
 }
 
 /// Appends the value of `array` at `row`. `array` has the type that segments hold `data_type` as.
 fn append(data_type: &DataType, array: &ArrayRef, row: usize, out: &mut Vec<u8>) {
-    if array.is_null(row) {
-        out.push(0);
-        return;
-    }
-    out.push(1);
-    macro_rules! integer {
-        ($arrow:ty) => {
-            out.extend_from_slice(&ordered(i64::from(array.as_primitive::<$arrow>().value(row))))
-        };
-    }
-    match data_type {
-        DataType::Boolean => out.push(u8::from(array.as_boolean().value(row))),
-        DataType::TinyInt => integer!(Int8Type),
-        DataType::SmallInt => integer!(Int16Type),
-        DataType::Int => integer!(Int32Type),
-        DataType::BigInt => integer!(Int64Type),
-        DataType::Date => integer!(Date32Type),
-        DataType::DateTime => integer!(Int64Type),
-        DataType::LargeInt | DataType::Decimal(..) => {
-            let value = array.as_primitive::<Decimal128Type>().value(row);
-            out.extend_from_slice(&((value as u128) ^ (1 << 127)).to_be_bytes());
+    let class = Class::of(data_type).expect("`ShortKey::of` leaves out types that cannot be indexed");
+    let value = value::for_each(class, &array.slice(row, 1), |value| match value {
+        None => out.push(0),
+        Some(value) => {
+            out.push(1);
+            out.extend_from_slice(&value[..value.len().min(MAX_ENTRY_BYTES - out.len())]);
         }
-        DataType::Char(_) | DataType::Varchar(_) | DataType::String => {
-            let text = array.as_string_view().value(row).as_bytes();
-            out.extend_from_slice(&text[..text.len().min(MAX_ENTRY_BYTES - out.len())]);
-        }
-        DataType::Float
-        | DataType::Double
-        | DataType::Varbinary
-        | DataType::Json
-        | DataType::Array(_)
-        | DataType::Map(..)
-        | DataType::Struct(_) => unreachable!("ShortKey::of leaves out types without a width"),
-    }
-}
-
-const fn ordered(value: i64) -> [u8; 8] {
-    ((value as u64) ^ (1 << 63)).to_be_bytes()
+    });
+    value.expect("segments hold values as their columns' types say");
 }
 
 /// Encodes the index of a segment of `rows` rows.

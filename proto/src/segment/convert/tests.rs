@@ -54,9 +54,12 @@ fn converted(from: &str, to: &str, texts: &[Option<&str>]) -> Result<Vec<String>
     Ok(shown(&declared))
 }
 
+/// Types from and to, values, and what becomes of them.
+type Case<'a> = (&'a str, &'a str, &'a [Option<&'a str>], &'a [&'a str]);
+
 #[test]
 fn values_become_what_a_cast_makes_of_them() {
-    let cases: [(&str, &str, &[Option<&str>], &[&str]); 18] = [
+    let cases: [Case<'_>; 18] = [
         ("bigint", "tinyint", &[Some("-128"), None, Some("127")], &["-128", "NULL", "127"]),
         ("largeint", "bigint", &[Some("9223372036854775807")], &["9223372036854775807"]),
         ("int", "double", &[Some("-7")], &["-7.0"]),

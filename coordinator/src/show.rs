@@ -36,6 +36,7 @@ mod pattern;
 mod processes;
 mod replicas;
 mod rows;
+mod scores;
 mod tables;
 mod tablets;
 mod variables;
@@ -118,7 +119,7 @@ pub async fn run(context: &SessionContext, statement: Statement) -> Result<Recor
         Statement::ShowCreateTable { table } => create::table(context, &mut rows, &table)?,
         Statement::ShowCreateView { view } => create::view(context, &mut rows, &view)?,
         Statement::ShowPartitions { temporary, table } => {
-            partitions::partitions(context, &mut rows, temporary, &table)?;
+            partitions::partitions(context, &mut rows, temporary, &table).await?;
         }
         Statement::ShowTablets { table, partitions } => tablets::tablets(context, &mut rows, &table, &partitions)?,
         Statement::ShowIndex { table } => indexes::indexes(context, &mut rows, &table)?,

@@ -1,4 +1,4 @@
-//! When tablets are compacted, and on which threads: those with the most rowsets first, woken by what is published, on a
+//! When tablets are compacted, and on which threads: those with the most sorted runs first, woken by what is published, on a
 //! few threads of low priority. What a compaction is, and which rowsets it takes, is `tarn-tablet`'s.
 //!
 //! ```text

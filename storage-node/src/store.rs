@@ -125,8 +125,12 @@ impl TabletStore for LocalStore {
     }
 
     async fn publish(&self, txn: TxnId, tablets: &[PublishTablet]) -> Result<Vec<Unpublished>> {
-        let tablets = tablets.to_vec();
-        self.blocking(move |engine| engine.publish(txn, &tablets)).await
+        let (turn, tablets) = (self.engine.publish_turn().await, tablets.to_vec());
+        let publish = move |engine: &Arc<Engine>| {
+            let _turn = turn;
+            engine.publish(txn, &tablets)
+        };
+        self.blocking(publish).await
     }
 
     async fn abort(&self, txn: TxnId) -> Result<()> {
@@ -140,7 +144,7 @@ impl TabletStore for LocalStore {
 
     async fn read_ranges(&self, file: FileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let ranges = ranges.to_vec();
-        self.blocking(move |engine| engine.read_ranges(segment, &ranges)).await
+        self.blocking(move |engine| engine.read_ranges(file, &ranges)).await
     }
 
     async fn read_index(&self, file: FileKey, index: IndexFileKey, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -162,11 +166,11 @@ impl TabletStore for LocalStore {
     }
 
     async fn catch_up(&self, replicas: &[CatchUp]) -> Result<Vec<(TabletId, Version)>> {
+        drop(self.enter().await?);
         Ok(self.replication.catch_ups().catch_up(replicas).await)
     }
 
     async fn checksum(&self, tablet: TabletId, version: Version) -> Result<RowsChecksum> {
-        drop(self.enter().await?);
         self.blocking(move |engine| engine.checksum(tablet, version)).await
     }
 

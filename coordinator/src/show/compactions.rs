@@ -27,6 +27,9 @@ pub const HEADER: &[&str] = &[
     "OutputSegments",
     "OutputRows",
     "OutputSize",
+    "ColumnGroups",
+    "ReadSize",
+    "PeakMemory",
     "StartTime",
     "FinishTime",
     "Error",
@@ -58,7 +61,7 @@ fn away(rows: &mut Rows, node: &Node, error: &StoreError) {
     let mut row = vec![None; HEADER.len()];
     row[0] = Some(node.id.get().to_string());
     row[7] = Some("UNKNOWN".to_owned());
-    row[17] = Some(error.to_string());
+    row[HEADER.len() - 1] = Some(error.to_string());
     rows.push_nullable(row);
 }
 
@@ -80,6 +83,7 @@ fn row(
     let database = table.and_then(|table| catalog.database_by_id(table.database));
     let began = report.started_unix_ms > 0;
     let number = |number: u64| began.then(|| number.to_string());
+    let ended = |size: u64| (report.finished_unix_ms > 0).then(|| bytes(size));
     let at = |unix_ms: u64| (unix_ms > 0).then(|| time(unix_ms));
     rows.push_nullable(vec![
         Some(node.id.get().to_string()),
@@ -97,6 +101,9 @@ fn row(
         number(report.segments_out),
         number(report.rows_out),
         began.then(|| bytes(report.bytes_out)),
+        number(report.column_groups),
+        ended(report.bytes_read),
+        ended(report.peak_memory),
         at(report.started_unix_ms),
         at(report.finished_unix_ms),
         Some(report.error.clone()).filter(|error| !error.is_empty()),

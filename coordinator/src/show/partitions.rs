@@ -7,6 +7,7 @@ use tarn_proto::ColumnId;
 use tarn_sql::ObjectName;
 
 use super::format::{bytes, time};
+use super::scores::{Scores, compaction_scores};
 use super::rows::Rows;
 use crate::session::{Error, SessionContext};
 
@@ -23,9 +24,17 @@ pub const HEADER: &[&str] = &[
     "ReplicationNum",
     "DataSize",
     "RowCount",
+    "AvgCS",
+    "P50CS",
+    "MaxCS",
 ];
 
-pub fn partitions(context: &SessionContext, rows: &mut Rows, temporary: bool, name: &ObjectName) -> Result<(), Error> {
+pub async fn partitions(
+    context: &SessionContext,
+    rows: &mut Rows,
+    temporary: bool,
+    name: &ObjectName,
+) -> Result<(), Error> {
     let table = context.table(name)?;
     let partition_key = match &table.partitioning {
         Partitioning::None => String::new(),
@@ -39,20 +48,25 @@ pub fn partitions(context: &SessionContext, rows: &mut Rows, temporary: bool, na
         columns => column_names(&table, columns),
     };
     let partitions = if temporary { by_bounds(table.temporary.values()) } else { ordered(&table) };
+    let scores = compaction_scores(context, &partitions).await;
     for partition in partitions {
-        rows.push([
-            partition.id.get().to_string(),
-            partition.name.clone(),
-            partition.visible_version.get().to_string(),
-            time(partition.visible_ms),
-            "NORMAL".to_owned(),
-            partition_key.clone(),
-            bounds(&partition.bounds),
-            distribution.clone(),
-            partition.tablets.len().to_string(),
-            table.replication.to_string(),
-            bytes(partition.bytes),
-            partition.rows.to_string(),
+        let scores = Scores::of(partition.tablets.iter().filter_map(|tablet| scores.get(&tablet.id).copied()));
+        rows.push_nullable(vec![
+            Some(partition.id.get().to_string()),
+            Some(partition.name.clone()),
+            Some(partition.visible_version.get().to_string()),
+            Some(time(partition.visible_ms)),
+            Some("NORMAL".to_owned()),
+            Some(partition_key.clone()),
+            Some(bounds(&partition.bounds)),
+            Some(distribution.clone()),
+            Some(partition.tablets.len().to_string()),
+            Some(table.replication.to_string()),
+            Some(bytes(partition.bytes)),
+            Some(partition.rows.to_string()),
+            scores.as_ref().map(|scores| format!("{:.2}", scores.average)),
+            scores.as_ref().map(|scores| scores.median.to_string()),
+            scores.as_ref().map(|scores| scores.most.to_string()),
         ]);
     }
     Ok(())

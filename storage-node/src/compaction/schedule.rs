@@ -13,7 +13,7 @@ const LONGEST_REST: Duration = Duration::from_secs(600);
 
 /// Tablets that want to be compacted, and those that are.
 ///
-/// The tablet with the most rowsets goes first; each time another was preferred counts as one more rowset, so that every
+/// The tablet with the most sorted runs goes first; each time another was preferred counts as one more, so that every
 /// tablet has its turn.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -26,7 +26,7 @@ pub(super) struct Schedule {
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    rowsets: usize,
+    runs: usize,
     /// The turn at which it began to wait.
     since: u64,
     running: bool,
@@ -44,13 +44,13 @@ impl Schedule {
         Self { free: slots, turns: 0, waiting: BTreeMap::new(), resting: BTreeMap::new() }
     }
 
-    /// A tablet has so many rowsets and could be compacted, or could not.
-    pub(super) fn want(&mut self, tablet: TabletId, rowsets: Option<usize>) {
+    /// A tablet has so many sorted runs and could be compacted, or could not.
+    pub(super) fn want(&mut self, tablet: TabletId, runs: Option<usize>) {
         let since = self.turns;
-        match (self.waiting.get_mut(&tablet), rowsets) {
+        match (self.waiting.get_mut(&tablet), runs) {
             (Some(waiting), _) if waiting.running => {}
-            (Some(waiting), Some(rowsets)) => waiting.rowsets = rowsets,
-            (None, Some(rowsets)) => drop(self.waiting.insert(tablet, Waiting { rowsets, since, running: false })),
+            (Some(waiting), Some(runs)) => waiting.runs = runs,
+            (None, Some(runs)) => drop(self.waiting.insert(tablet, Waiting { runs, since, running: false })),
             (_, None) => drop(self.waiting.remove(&tablet)),
         }
     }
@@ -62,7 +62,7 @@ impl Schedule {
         }
         let rests = |tablet: &TabletId| self.resting.get(tablet).is_some_and(|resting| now < resting.until);
         let ready = self.waiting.iter().filter(|(tablet, waiting)| !waiting.running && !rests(tablet));
-        let urgency = |w: &Waiting| w.rowsets as u64 + (self.turns - w.since);
+        let urgency = |w: &Waiting| w.runs as u64 + (self.turns - w.since);
         let (tablet, _) = ready.max_by_key(|(tablet, waiting)| (urgency(waiting), Reverse(**tablet)))?;
         let tablet = *tablet;
         if let Some(waiting) = self.waiting.get_mut(&tablet) {
@@ -107,7 +107,7 @@ mod tests {
     const C: TabletId = TabletId(3);
 
     #[test]
-    fn the_tablet_with_most_rowsets_goes_first_and_slots_are_bounded() {
+    fn the_tablet_with_most_runs_goes_first_and_slots_are_bounded() {
         let now = Instant::now();
         let mut schedule = Schedule::new(2);
         schedule.want(A, Some(4));
@@ -131,7 +131,7 @@ mod tests {
         schedule.want(A, Some(4));
         let mut turns = 0;
         loop {
-            // A busy tablet is wanted with many rowsets again and again.
+            // A busy tablet is wanted with many runs again and again.
             schedule.want(B, Some(100));
             let next = schedule.start(now).unwrap();
             schedule.finish(next, false, now);

@@ -1,5 +1,7 @@
 //! The node's memory for rows that are not yet in segments: writers reserve before they buffer, flushes give back.
 
+pub(crate) mod shares;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;

@@ -34,6 +34,7 @@ mod rows_at;
 pub(crate) mod segment_rows;
 #[cfg(test)]
 mod tests;
+pub(crate) mod usage;
 mod vertical;
 mod wait;
 
@@ -51,6 +52,7 @@ use crate::engine::commit::{is_compaction, new_compaction};
 use crate::record::RowsetRecord;
 use crate::tablet::{Shape, State, Tablet};
 use crate::{Error, Result, metrics};
+use usage::Usage;
 
 /// Tells work in the background, such as a compaction, to stop. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -102,8 +104,9 @@ struct Job {
     bytes: u64,
     /// Somebody asked for it.
     manual: bool,
-    /// Columns are merged in groups.
-    is_vertical: bool,
+    /// Groups of columns that are merged one after the other; 0 if whole rows are.
+    column_groups: usize,
+    usage: Arc<Usage>,
 }
 
 /// Marks the tablet as being compacted.
@@ -137,14 +140,14 @@ impl Engine {
         self.wake.notify_one();
     }
 
-    /// How much a tablet wants to be compacted: the number of rowsets that a read of it has to open. None if there is
-    /// nothing to do.
+    /// How much a tablet wants to be compacted: the number of sorted runs that a read of it has to merge. None if there
+    /// is nothing to do.
     pub fn compaction_score(&self, tablet: TabletId) -> Option<usize> {
         let tablet = self.tablet(tablet).ok()?;
         tablet.check_writable().ok()?;
         let state = tablet.state.read();
         let live = state.live();
-        chosen(&tablet, &state, &live).map(|_| live.len())
+        chosen(&tablet, &state, &live).map(|_| score(&live))
     }
 
     /// Does the next compaction of a tablet, if there is one and none runs. Blocks, and works the processor.
@@ -162,7 +165,8 @@ impl Engine {
         // The output is no larger than the inputs, which stay for a while.
         let done = self.disk.admit(job.bytes).and_then(|()| self.merge(&job, stop, &running));
         let done = done.and_then(|merged| self.commit_compaction(&job, merged, stop));
-        running.end(done.as_ref().err().map(|error| tarn_proto::error::chain(error)));
+        running.end(&job.usage, done.as_ref().err().map(|error| tarn_proto::error::chain(error)));
+        metrics::compaction_took(job.usage.read(), job.usage.peak(), job.column_groups);
         match done {
             Ok(written) => {
                 let done = Compacted { rowsets: job.inputs.len(), bytes_read: job.bytes, bytes_written: written };
@@ -195,7 +199,7 @@ impl Engine {
         let shape = tablet.shape();
         Some(Job {
             tablet: tablet.clone(),
-            is_vertical: shape.schema.columns.len() > self.options.vertical_columns,
+            column_groups: self.column_groups(&shape, &inputs),
             shape,
             bytes: inputs.iter().map(|(_, _, record)| record.bytes()).sum(),
             inputs,
@@ -203,7 +207,14 @@ impl Engine {
             clones: state.clones,
             output: new_compaction(),
             manual,
+            usage: Arc::default(),
         })
+    }
+}
+
+impl Job {
+    fn is_vertical(&self) -> bool {
+        self.column_groups > 0
     }
 }
 
@@ -222,6 +233,11 @@ fn chosen(tablet: &Tablet, state: &State, live: &[Rowset]) -> Option<(Range<usiz
     }
     let pick = next(tablet, state, live)?;
     Some((pick::within_runs(pick.inputs, |i| runs(&live[i])), false))
+}
+
+/// The sorted runs that a read of these rowsets has to merge.
+pub(crate) fn score(live: &[Rowset]) -> usize {
+    live.iter().map(runs).sum()
 }
 
 /// Sorted runs of a rowset.

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::warn;
 
 use crate::budget::Budget;
+use crate::budget::shares::Shares;
 use crate::clone::Incoming;
 use crate::codec::Codec;
 use crate::compaction::history::History;
@@ -34,6 +35,8 @@ use crate::record::{RowsetRecord, TabletRecord, VersionRecord};
 use crate::tablet::{Shape, State, Tablet};
 use crate::volume::Volumes;
 use crate::{Error, Result, recovery, segment};
+
+pub use publish::PublishTurn;
 
 /// How an engine works.
 #[derive(Clone, Debug)]
@@ -66,10 +69,15 @@ pub struct Options {
     pub compacts: bool,
     /// Tables with more columns are compacted by groups of columns.
     pub vertical_columns: usize,
+    /// Memory for the rows that one compaction has read and not written yet. What the segment that is written buffers,
+    /// [`Options::segment_bytes`] at most, comes on top.
+    pub compaction_memory_bytes: u64,
     /// How full the disk may become.
     pub disk: DiskLimits,
     /// The clients of storage volumes.
     pub volumes: VolumePool,
+    /// Memory for publishes that look up keys, complete rows or evaluate predicates, all together.
+    pub publish_memory_bytes: u64,
     /// What files of tablets on storage volumes may take of the disk. They are fetched again when they are needed.
     pub volume_cache_bytes: u64,
     /// Time between two looks for what nobody needs in a tablet's volume.
@@ -103,6 +111,8 @@ impl Options {
             arrival_wait: Duration::from_secs(3),
             compacts: true,
             vertical_columns: 32,
+            compaction_memory_bytes: 256 << 20,
+            publish_memory_bytes: 1 << 30,
             disk: DiskLimits::default(),
             disk_meter: None,
             volumes: VolumePool::default(),
@@ -134,6 +144,10 @@ pub struct Engine {
     pub(crate) codec: Codec,
     pub(crate) budget: Arc<Budget>,
     pub(crate) flushes: Arc<Semaphore>,
+    /// For publishes: see `engine::publish` for who takes it when.
+    pub(crate) publish_memory: Shares,
+    /// Publishes that may block a thread.
+    publishes: Arc<Semaphore>,
     pub(crate) meta: Meta,
     pub(crate) primary: Primary,
     tablets: RwLock<HashMap<TabletId, Arc<Tablet>>>,
@@ -194,6 +208,8 @@ impl Engine {
             codec: Codec::new(),
             budget: Arc::new(Budget::new(options.write_buffer_bytes)),
             flushes: Arc::new(Semaphore::new(options.flush_threads.max(1))),
+            publish_memory: Shares::new(options.publish_memory_bytes),
+            publishes: Arc::new(Semaphore::new(publish::AT_ONCE)),
             changed: Mutex::new(recovered.tablets.keys().copied().collect()),
             wake: Notify::new(),
             tablets: RwLock::new(recovered.tablets),

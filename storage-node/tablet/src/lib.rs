@@ -71,7 +71,7 @@ mod volume;
 pub use clone::{Pace, RowsetReader, Source};
 pub use compaction::{Compacted, Stop};
 pub use disk::{DiskLevel, DiskLimits, DiskMeter};
-pub use engine::{Engine, Garbage, Options, Usage};
+pub use engine::{Engine, Garbage, Options, PublishTurn, Usage};
 pub use error::Error;
 pub use index::IndexWork;
 pub use load::LoadWriter;

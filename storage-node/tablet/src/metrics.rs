@@ -9,6 +9,8 @@
 //! | `tarn_tablet_rowsets_total` | counter | rowsets | `outcome`: `sealed`, `copied`, `published`, `aborted` |
 //! | `tarn_tablet_publish_seconds` | histogram | seconds | |
 //! | `tarn_tablet_publish_step_seconds` | histogram | seconds | `step`: `prepare`, `lock`, `plan`, `write`, `index` |
+//! | `tarn_tablet_publish_memory_bytes` | gauge | bytes that publishes take of the memory that there is for them | |
+//! | `tarn_tablet_publish_memory_wait_seconds` | histogram | seconds that a publish waited for its part of it | |
 //! | `tarn_tablet_bytes_read_total` | counter | bytes read from segment files | |
 //! | `tarn_tablet_checksum_failures_total` | counter | damaged blocks and sidecars met | |
 //! | `tarn_tablet_buffered_bytes` | gauge | bytes of rows not yet in segments | |
@@ -60,6 +62,12 @@ pub(crate) fn describe() {
         "tarn_tablet_publish_step_seconds",
         Unit::Seconds,
         "Time of a step of a publish: what is done before, waiting for locks, rows to replace, metadata, the index"
+    );
+    describe_gauge!("tarn_tablet_publish_memory_bytes", Unit::Bytes, "Memory that publishes take of what they have");
+    describe_histogram!(
+        "tarn_tablet_publish_memory_wait_seconds",
+        Unit::Seconds,
+        "Time that a publish waited for its part of the memory"
     );
     describe_counter!("tarn_tablet_bytes_read_total", Unit::Bytes, "Bytes read from segment files");
     describe_counter!("tarn_tablet_checksum_failures_total", "Damaged blocks and sidecars met");
@@ -181,6 +189,14 @@ pub(crate) fn superseded_removed(rowsets: usize) {
 
 pub(crate) fn load_waited(time: Duration) {
     histogram!("tarn_tablet_load_wait_seconds").record(time);
+}
+
+pub(crate) fn publish_memory(bytes: u64) {
+    gauge!("tarn_tablet_publish_memory_bytes").set(bytes as f64);
+}
+
+pub(crate) fn publish_waited(time: Duration) {
+    histogram!("tarn_tablet_publish_memory_wait_seconds").record(time);
 }
 
 pub(crate) fn bytes_read(bytes: u64) {

@@ -31,6 +31,8 @@ use crate::{Error, Result, parallel};
 
 /// Rows of a batch that a predicate is evaluated on.
 const PREDICATE_ROWS: u64 = 65_536;
+/// Memory of a value that a predicate looks at, about.
+const PREDICATE_VALUE_BYTES: u64 = 32;
 
 /// Rows to be deleted, by rowset and segment.
 pub(crate) type Deleted = HashMap<(RowsetId, u32), RoaringBitmap>;
@@ -89,6 +91,9 @@ impl Engine {
             Some(Change::Delete(predicate)) => {
                 let live = tablet.state.read().live();
                 let rowsets = live.iter().map(|(id, _, record)| (*id, record.as_ref()));
+                // To the end: see `engine::publish`.
+                let columns = predicate.conditions.len() as u64;
+                let _memory = self.publish_memory.take(PREDICATE_ROWS * PREDICATE_VALUE_BYTES * columns);
                 self.predicate_rows(tablet, predicate, rowsets).map(Outcome::Deletes)
             }
             Some(Change::Update { update, condition }) => {

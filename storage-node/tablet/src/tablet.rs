@@ -18,7 +18,7 @@ use crate::garbage::Superseded;
 use crate::primary::DeleteVector;
 use crate::volume::Owned;
 use crate::record::{Lifetime, RowsetRecord, VersionRecord};
-use crate::{Error, Result, index, metrics};
+use crate::{Error, Result, compaction, index, metrics};
 
 /// What rows look like under one schema.
 pub(crate) struct Shape {
@@ -278,7 +278,9 @@ impl Tablet {
                 rows -= vector.rows;
             }
         }
+        let live = state.live();
         wire::TabletReport {
+            compaction_score: compaction::score(&live) as u64,
             epoch: self.owned.as_ref().map_or(0, |owned| owned.epoch),
             volume_id: self.owned.as_ref().map_or(0, |owned| owned.volume.get()),
             indexes_missing: index::segments_without(&self.shape().schema, &state),

@@ -9,6 +9,7 @@ use tarn_proto::TabletId;
 use tarn_proto::wire::{CompactionReport, CompactionState};
 
 use super::Job;
+use super::usage::Usage;
 use crate::record::SegmentRecord;
 
 /// Compactions that have ended and are remembered: some hours of a busy node.
@@ -48,7 +49,7 @@ impl History {
             segments: records.clone().map(|record| record.segments.len() as u64).sum(),
             rows: records.map(|record| record.rows()).sum(),
             bytes: job.bytes,
-            by_column_groups: job.is_vertical,
+            column_groups: job.column_groups as u64,
             started_unix_ms: now_ms(),
             ..CompactionReport::default()
         };
@@ -83,7 +84,11 @@ impl Running<'_> {
     }
 
     /// Notes the end: that the output took the place of the inputs, or why it did not.
-    pub(super) fn end(self, failure: Option<String>) {
+    pub(super) fn end(self, usage: &Usage, failure: Option<String>) {
+        if let Some(report) = self.history.0.lock().running.get_mut(&self.id) {
+            report.bytes_read = usage.read();
+            report.peak_memory = usage.peak();
+        }
         self.finish(failure);
     }
 

@@ -11,18 +11,22 @@ use tarn_proto::TableModel;
 use tarn_proto::storage::SegmentKey;
 
 use super::row_map::{Builder, RowMap};
-use super::{Job, Stop, history, read, rows, vertical};
+use super::{Job, Rowset, Stop, history, read, rows, vertical};
 use crate::Result;
 use crate::codec::Codec;
 use crate::engine::Engine;
 use crate::engine::commit::is_compaction;
 use crate::error::IoContext;
 use crate::segment::{Combined, KeySource, TemporarySegment, write_sorted};
+use crate::tablet::Shape;
 
-/// Memory for the batches that are read at the same time, and so for one compaction but for a few columns' buffers.
-const INPUT_BYTES: u64 = 128 << 20;
+/// The part of a merge's memory that is for the batches that are read at the same time: the output is put together beside
+/// them.
+const INPUTS_PART: u64 = 2;
 /// Rows of a batch that is read: enough to decode well, few enough to stay in cache.
 const BATCH_ROWS: u64 = 65_536;
+/// With fewer rows a batch takes longer to begin than to read.
+const LEAST_BATCH_ROWS: u64 = 256;
 /// Rows of a batch that is written: the format's zone.
 pub(super) const OUTPUT_ROWS: u64 = 8192;
 /// A segment is cut between batches, which are at most this part of it.
@@ -80,6 +84,20 @@ impl Engine {
         Ok(Merged { segments, sources, map })
     }
 
+    /// How many groups of columns a merge of rowsets goes by: none if the table has few columns and so many rows of all
+    /// inputs fit into memory that it is worth to read them whole.
+    pub(super) fn column_groups(&self, shape: &Shape, inputs: &[Rowset]) -> usize {
+        let runs = inputs.iter().map(super::runs).sum();
+        let rows = batch_rows(self.options.compaction_memory_bytes / INPUTS_PART, runs, bytes_of_row(shape, inputs));
+        let is_wide = shape.schema.columns.len() > self.options.vertical_columns || rows < LEAST_BATCH_ROWS;
+        if is_wide { vertical::groups(shape, self.group_columns()).len() } else { 0 }
+    }
+
+    /// The most columns of a group: half as many as of the widest table that is merged in whole rows.
+    pub(super) fn group_columns(&self) -> usize {
+        (self.options.vertical_columns / 2).clamp(1, vertical::GROUP_COLUMNS)
+    }
+
     /// The output's rows.
     pub(super) fn rows(
         self: &Arc<Self>,
@@ -88,17 +106,18 @@ impl Engine {
         map: Option<SharedMap>,
         stop: &Stop,
     ) -> Result<Rows> {
-        let batch = batch_rows(job, runs.len() as u64);
-        if job.is_vertical {
-            return Ok(Box::new(vertical::Vertical::new(self.clone(), job, runs, map, stop.clone(), batch)?));
+        let memory = self.options.compaction_memory_bytes;
+        if job.is_vertical() {
+            return Ok(Box::new(vertical::Vertical::new(self.clone(), job, runs, map, stop.clone(), memory)?));
         }
         let output_rows = (self.options.segment_bytes / CUTS / row_bytes(job)).clamp(64, OUTPUT_ROWS);
         let layout = Arc::new(read::Layout::of(&job.shape));
-        let reader = read::Reader::new(batch);
+        let batch = batch_rows(memory / INPUTS_PART, runs.len(), row_bytes(job)).max(LEAST_BATCH_ROWS);
+        let reader = read::Reader::counted(batch, job.usage.clone());
         let inputs = runs.into_iter().map(|run| read::Input::new(&reader, &layout, run)).collect();
         let sort_key = job.shape.sort_columns.clone();
         let merged =
-            rows::Merged::new(&job.tablet, layout, sort_key, inputs, output_rows as usize, self.clone(), stop.clone())?;
+            rows::Merged::new(job, layout, sort_key, inputs, output_rows as usize, self.clone(), stop.clone())?;
         Ok(if job.shape.schema.model.merges_on_read() {
             Box::new(Combined::new(&job.shape, job.tablet.id, merged.map(|rows| rows.map(|rows| rows.batch)))?)
         } else {
@@ -147,7 +166,8 @@ impl Engine {
                 let key = SegmentKey { tablet: job.tablet.id, rowset: *rowset, segment: number };
                 let schema_version = record.schema_version;
                 let (rows, deleted) = (0..segment.rows, self.deleted(job, key)?);
-                let segment = read::Segment { key, record: segment.clone(), schema_version, rows, deleted };
+                let (record, opened) = (segment.clone(), read::Opened::default());
+                let segment = read::Segment { key, record, schema_version, rows, deleted, opened };
                 if is_compaction(*rowset) && runs.len() > first {
                     runs[first].push_back(segment);
                 } else {
@@ -171,13 +191,20 @@ fn source(segment: &read::Segment) -> Source {
     Source { key: segment.key, rows: segment.record.rows, deleted }
 }
 
-/// Rows of a batch that is read, so that one of each input fits into [`INPUT_BYTES`].
-fn batch_rows(job: &Job, inputs: u64) -> u64 {
-    (INPUT_BYTES / inputs.max(1) / row_bytes(job)).clamp(256, BATCH_ROWS)
+/// Rows of a batch that is read, so that one of each input fits into `memory` bytes.
+pub(super) fn batch_rows(memory: u64, inputs: usize, row_bytes: u64) -> u64 {
+    (memory / inputs.max(1) as u64 / row_bytes.max(1)).clamp(1, BATCH_ROWS)
+}
+
+/// Memory of a row of a job, about.
+pub(super) fn row_bytes(job: &Job) -> u64 {
+    bytes_of_row(&job.shape, &job.inputs)
 }
 
 /// Memory of a row, about: four times as much as compressed, and sixteen bytes for each value as a number or a view.
-pub(super) fn row_bytes(job: &Job) -> u64 {
-    let rows: u64 = job.inputs.iter().map(|(_, _, record)| record.rows()).sum();
-    (4 * job.bytes / rows.max(1) + 16 * job.shape.schema.columns.len() as u64).max(1)
+fn bytes_of_row(shape: &Shape, inputs: &[Rowset]) -> u64 {
+    let records = || inputs.iter().map(|(_, _, record)| record);
+    let (bytes, rows): (u64, u64) =
+        (records().map(|record| record.bytes()).sum(), records().map(|record| record.rows()).sum());
+    (4 * bytes / rows.max(1) + 16 * shape.schema.columns.len() as u64).max(1)
 }

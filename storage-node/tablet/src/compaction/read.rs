@@ -1,45 +1,37 @@
 //! The rows of local segments, in their order, read through the verified path and laid out as the newest schema says.
 
 pub(crate) mod columns;
+mod file;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
-use futures::FutureExt;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
 use tarn_proto::storage::SegmentKey;
 use tarn_proto::{Column, SchemaVersion, TableSchema, segment};
 use vortex::VortexSessionDefault;
-use vortex::array::VortexSessionExecute;
-use vortex::array::buffer::BufferHandle;
-use vortex::arrow::ArrowSessionExt;
-use vortex::buffer::ByteBuffer;
-use vortex::dtype::{DType, Nullability};
-use vortex::error::{VortexError, VortexResult, vortex_err};
-use vortex::expr::{get_item, pack, root};
-use vortex::file::{DeserializeStep, Footer, SegmentSpec, VortexFile};
+use vortex::error::{VortexError, VortexResult};
 use vortex::io::runtime::BlockingRuntime;
 use vortex::io::runtime::current::CurrentThreadRuntime;
 use vortex::io::session::RuntimeSessionExt;
-use vortex::layout::scan::split_by::SplitBy;
-use vortex::layout::segments::{SegmentFuture, SegmentId, SegmentSource};
 use vortex::scan::selection::Selection;
 use vortex::session::VortexSession;
 
+use file::SegmentFile;
+
+use super::usage::Usage;
 use crate::engine::Engine;
 use crate::layout::segment_name;
-use crate::open_segment::OpenSegment;
 use crate::record::SegmentRecord;
 use crate::tablet::Shape;
 use crate::{Error, Result};
 
-/// Read at a file's end to find its footer.
-const FOOTER_BYTES: u64 = 64 << 10;
+pub(super) use file::Opened;
 
 /// A segment to be read.
 #[derive(Clone)]
@@ -52,6 +44,8 @@ pub(super) struct Segment {
     pub rows: Range<u64>,
     /// Those of them to leave out.
     pub deleted: Option<Arc<RoaringTreemap>>,
+    /// Its file.
+    pub opened: Opened,
 }
 
 /// How rows are laid out that are read: as the newest schema says, all columns or some.
@@ -87,6 +81,7 @@ pub(crate) struct Reader {
     session: VortexSession,
     /// The most rows of a batch.
     rows: u64,
+    usage: Arc<Usage>,
 }
 
 type Split = BoxFuture<'static, VortexResult<Option<RecordBatch>>>;
@@ -114,17 +109,26 @@ type Failure = Arc<Mutex<Option<Error>>>;
 impl Reader {
     /// A reader of batches of at most `rows` rows.
     pub(crate) fn new(rows: u64) -> Self {
+        Self::counted(rows, Arc::default())
+    }
+
+    /// One whose reads are part of what a merge takes.
+    pub(super) fn counted(rows: u64, usage: Arc<Usage>) -> Self {
         let runtime = CurrentThreadRuntime::new();
         let session = VortexSession::default().with_handle(runtime.handle());
-        Self { runtime, session, rows }
+        Self { runtime, session, rows, usage }
     }
 
     fn open(&self, engine: &Engine, layout: &Layout, segment: Segment) -> Result<Current> {
-        let open = engine.open_segment(segment.key, &segment.record)?;
         let failure = Failure::default();
+        let (key, bytes) = (segment.key, segment.record.bytes);
         let older = segment.schema_version != layout.version;
-        let key = segment.key;
-        match self.splits(open, layout, segment, older, &failure) {
+        let opened = segment.opened.clone();
+        let file = opened.get(|| {
+            let open = engine.open_segment(key, &segment.record)?;
+            SegmentFile::open(self, open, bytes, &failure).map_err(|error| failed(key, error, &failure))
+        })?;
+        match self.splits(file, layout, segment, older, &failure) {
             Ok(splits) => Ok(Current { key, splits: splits.into_iter(), older, failure }),
             Err(error) => Err(failed(key, error, &failure)),
         }
@@ -132,75 +136,24 @@ impl Reader {
 
     fn splits(
         &self,
-        open: Arc<OpenSegment>,
+        file: &SegmentFile,
         layout: &Layout,
         segment: Segment,
         older: bool,
         failure: &Failure,
     ) -> VortexResult<Vec<Split>> {
-        let source = Pieces { open, specs: Arc::default(), failure: failure.clone() };
-        let footer = self.footer(&source, segment.record.bytes)?;
-        let source = Pieces { specs: footer.segment_map().clone(), ..source };
-        let file = VortexFile::new(footer, Arc::new(source), self.session.clone());
-        let schema = if older { self.own_schema(file.dtype(), &layout.stored)? } else { layout.stored.clone() };
-        let fields =
-            schema.fields().iter().map(|field| (field.name().clone(), get_item(field.name().as_str(), root())));
-        let projection = pack(fields, Nullability::NonNullable).bind(file.dtype())?.optimize_recursive()?;
-        let target = Field::new_struct("", schema.fields().clone(), false);
-        let session = self.session.clone();
+        let fields = match older {
+            false => layout.stored.fields().to_vec(),
+            true => match file.own_fields(self, &layout.stored)? {
+                none if none.is_empty() => file.first_field(self, &layout.stored)?,
+                fields => fields,
+            },
+        };
         let selection = match segment.deleted {
             Some(deleted) => Selection::ExcludeRoaring(Arc::unwrap_or_clone(deleted)),
             None => Selection::All,
         };
-        file.scan()?
-            .with_projection(projection)
-            .with_split_by(SplitBy::LayoutSubSplitting { max_rows: self.rows })
-            .with_row_range(segment.rows)
-            .with_selection(selection)
-            .map(move |chunk| {
-                let mut ctx = session.create_execution_ctx();
-                let rows = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
-                Ok(RecordBatch::from(rows.as_struct().clone()))
-            })
-            .build()
-    }
-
-    fn footer(&self, source: &Pieces, bytes: u64) -> VortexResult<Footer> {
-        let tail = source.read(bytes.saturating_sub(FOOTER_BYTES)..bytes)?;
-        let mut deserializer = Footer::deserializer(tail, self.session.clone()).with_size(bytes);
-        loop {
-            match deserializer.deserialize()? {
-                DeserializeStep::Done(footer) => return Ok(footer),
-                DeserializeStep::NeedMoreData { offset, len } => {
-                    deserializer.prefix_data(source.read(offset..offset + len as u64)?);
-                }
-                DeserializeStep::NeedFileSize => return Err(vortex_err!("no footer in {bytes} bytes")),
-            }
-        }
-    }
-
-    /// The arrow schema of what is read of a file that was written with an older schema: the wanted columns that it has, as
-    /// they are stored now if their type is the same. One other if it has none: rows are counted by it.
-    fn own_schema(&self, dtype: &DType, stored: &SchemaRef) -> VortexResult<SchemaRef> {
-        let arrow = self.session.arrow();
-        let mut fields = Vec::new();
-        for field in arrow.to_arrow_schema(dtype)?.fields() {
-            let own = dtype.as_struct_fields_opt().and_then(|fields| fields.field(field.name()));
-            let same = match (stored.field_with_name(field.name()), own) {
-                (Ok(now), Some(own)) => arrow.from_arrow_field(now)?.eq_ignore_nullability(&own).then_some(now),
-                _ => None,
-            };
-            fields.push(match same {
-                Some(now) => Arc::new(now.clone().with_nullable(field.is_nullable())),
-                None => field.clone(),
-            });
-        }
-        let is_wanted = |field: &FieldRef| stored.field_with_name(field.name()).is_ok();
-        match fields.iter().any(is_wanted) {
-            true => fields.retain(is_wanted),
-            false => fields.truncate(1),
-        }
-        Ok(Arc::new(Schema::new(fields)))
+        file.scan(self, &fields, failure)?.with_row_range(segment.rows).with_selection(selection).build()
     }
 }
 
@@ -242,38 +195,4 @@ fn failed(key: SegmentKey, error: VortexError, failure: &Failure) -> Error {
         file: segment_name(key.rowset, key.segment),
         source: Box::new(error),
     })
-}
-
-/// Hands the pieces of a file to the decoder, when it polls for them.
-#[derive(Clone)]
-struct Pieces {
-    open: Arc<OpenSegment>,
-    specs: Arc<[SegmentSpec]>,
-    failure: Failure,
-}
-
-impl Pieces {
-    fn read(&self, range: Range<u64>) -> VortexResult<ByteBuffer> {
-        let read = self
-            .open
-            .read(std::slice::from_ref(&range))
-            .and_then(|mut read| read.pop().ok_or(Error::Background("a read")));
-        read.map(ByteBuffer::from).map_err(|error| {
-            let told = VortexError::from(std::io::Error::other(error.to_string()));
-            self.failure.lock().get_or_insert(error);
-            told
-        })
-    }
-}
-
-impl SegmentSource for Pieces {
-    fn request(&self, id: SegmentId) -> SegmentFuture {
-        let pieces = self.clone();
-        async move {
-            let spec = pieces.specs.get(*id as usize).copied();
-            let spec = spec.ok_or_else(|| vortex_err!("piece {id} is not in the footer"))?;
-            Ok(BufferHandle::new_host(pieces.read(spec.byte_range())?.aligned(spec.alignment)))
-        }
-        .boxed()
-    }
 }

@@ -9,9 +9,10 @@ use arrow::error::ArrowError;
 use parking_lot::Mutex;
 use tarn_proto::merge::{SortedMerge, Step};
 
-use super::Stop;
 use super::merge::Rows;
 use super::read::{Input, Layout};
+use super::usage::{Held, memory_of};
+use super::{Job, Stop};
 use crate::engine::Engine;
 use crate::memtable::bytes_of;
 use crate::tablet::Tablet;
@@ -26,6 +27,8 @@ pub(super) struct Merged {
     schema: SchemaRef,
     merge: SortedMerge,
     inputs: Vec<Input>,
+    /// The batch of each input.
+    held: Vec<Held>,
     stop: Stop,
 }
 
@@ -36,10 +39,10 @@ pub(super) struct Numbered {
 }
 
 impl Merged {
-    /// Merges inputs, oldest first, by the columns at the positions `sort_key` of their layout, to batches of about
+    /// Merges a job's inputs, oldest first, by the columns at the positions `sort_key` of their layout, to batches of about
     /// `batch_rows` rows. Ends with an error when it is told to stop or the tablet is dropped.
     pub(super) fn new(
-        tablet: &Arc<Tablet>,
+        job: &Job,
         layout: Arc<Layout>,
         sort_key: Vec<usize>,
         inputs: Vec<Input>,
@@ -51,8 +54,9 @@ impl Merged {
         let fields = layout.stored.fields().iter().cloned().chain([number]).collect::<Vec<_>>();
         let schema = Arc::new(Schema::new(fields));
         let merge = SortedMerge::new(schema.clone(), sort_key, inputs.len(), batch_rows);
-        let merge = merge.map_err(|source| Error::Rows { tablet: tablet.id, source })?;
-        Ok(Self { engine, tablet: tablet.clone(), layout, schema, merge, inputs, stop })
+        let merge = merge.map_err(|source| Error::Rows { tablet: job.tablet.id, source })?;
+        let held = inputs.iter().map(|_| Held::new(job.usage.clone())).collect();
+        Ok(Self { engine, tablet: job.tablet.clone(), layout, schema, merge, inputs, held, stop })
     }
 
     fn refused(&self, source: ArrowError) -> Error {
@@ -65,6 +69,7 @@ impl Merged {
             match self.merge.step().map_err(|e| self.refused(e))? {
                 Step::Need(input) => {
                     let batch = self.inputs[input].next(&self.engine)?;
+                    self.held[input].set(batch.as_ref().map_or(0, |batch| memory_of(batch.columns())));
                     let batch = batch.map(|batch| self.numbered(input, batch)).transpose();
                     batch.and_then(|batch| self.merge.push(input, batch)).map_err(|e| self.refused(e))?;
                 }

@@ -35,7 +35,8 @@ impl Engine {
             // Nothing is written under it.
             output: new_compaction(),
             manual: false,
-            is_vertical: false,
+            column_groups: 0,
+            usage: Arc::default(),
         };
         let runs = self.runs(&job)?;
         // Delete vectors go after the versions that need them.

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use tarn_proto::SchemaVersion;
 use tarn_proto::storage::SegmentKey;
 
-use super::read::{Input, Layout, Reader, Segment};
+use super::read::{Input, Layout, Opened, Reader, Segment};
 use crate::Result;
 use crate::engine::Engine;
 use crate::record::SegmentRecord;
@@ -26,7 +26,8 @@ impl SegmentRows {
         record: &SegmentRecord,
         schema_version: SchemaVersion,
     ) -> Self {
-        let segment = Segment { key, record: record.clone(), schema_version, rows: 0..record.rows, deleted: None };
+        let (rows, record, opened) = (0..record.rows, record.clone(), Opened::default());
+        let segment = Segment { key, record, schema_version, rows, deleted: None, opened };
         let layout = Arc::new(Layout::of(shape));
         Self(Input::new(&Reader::new(ROWS), &layout, [segment].into()))
     }

@@ -5,25 +5,44 @@
 //!  plan      by tablet, at the same time: the rowset's record, delete vectors ──┐ under the commit locks of the tablets
 //!  write     one synced batch ──► memory ──► the primary-key index             ──┘ in order of their ids
 //! ```
+//!
+//! What publishes hold at the same time is bounded ([`Options::publish_memory_bytes`](crate::Options)): `prepare` takes a
+//! share for each tablet's rows, and gives it back with them; the plan takes one for the keys of all tablets, to the end. No
+//! two wait for each other for ever: each waits for, in this order, the right to prepare its tablets, a share, and commit
+//! locks, which nobody holds who waits for a share; and whoever waits for a share has none.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use tarn_proto::storage::{PublishTablet, Unpublished};
 use tarn_proto::{RowsetId, TableModel, TabletId, TxnId, Version};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Engine;
 use super::commit::{is_compaction, resolved_of, rowset_of};
 use crate::meta::Changes;
 use crate::prepare::{Deleted, Outcome, Prepared};
 use crate::primary::Marks;
+use crate::primary::publish::STEP_KEYS;
 use crate::record::{Change, Lifetime, RowsetRecord, RowsetState, VersionRecord};
 use crate::tablet::{State, Tablet};
 use crate::{Error, Result, metrics, parallel};
 
+/// Publishes that block a thread at the same time: a quarter of those that tokio has for it, as one that has what the others
+/// wait for may need one more, to fetch a file of a storage volume.
+pub(super) const AT_ONCE: usize = 128;
 /// Rows that are worth a thread of their own.
 const PARALLEL_ROWS: u64 = 1 << 16;
+/// Memory of a row that was found by its key: its place as it is found, sorted, and in a delete vector.
+const FOUND_BYTES: u64 = 32;
+/// Memory of a key that is looked up, with what the index answers; of a large load also the blocks of key files that it is
+/// merged with.
+const KEY_BYTES: u64 = 512;
 
 /// A rowset of a tablet.
 type Known = (RowsetId, Arc<RowsetRecord>);
@@ -46,7 +65,17 @@ struct Published {
     marks: Option<Marks>,
 }
 
+/// The right to publish one transaction, until it is dropped.
+#[must_use = "another publish takes the turn at once"]
+pub struct PublishTurn(#[expect(dead_code, reason = "it is held, not read")] OwnedSemaphorePermit);
+
 impl Engine {
+    /// Waits, without a thread, until few enough publishes block one: to be held by whoever calls [`Engine::publish`] on
+    /// such a thread.
+    pub async fn publish_turn(&self) -> PublishTurn {
+        PublishTurn(self.publishes.clone().acquire_owned().await.expect("it is never closed"))
+    }
+
     /// Makes a transaction part of the tablets' next version, durably. Tablets that cannot take it, as they are not at the
     /// version before or lack its rowset, are returned, the others published at once; so are those that took it and have
     /// damaged files. Idempotent. Blocks.
@@ -63,6 +92,7 @@ impl Engine {
         }
         // To the end: a publish that is asked for again must find what this one has done.
         let mut prepared = self.prepare(txn, &tablets, &requests);
+        let _memory = self.publish_memory.take(key_memory(txn, &tablets));
         steps.done("prepare");
         let _commits: Vec<_> = tablets.iter().map(|t| t.commit.lock()).collect();
         steps.done("lock");
@@ -206,6 +236,16 @@ impl Plan {
             marks.put(tablet, changes);
         }
     }
+}
+
+/// Memory that it takes to find and mark the rows whose keys a transaction has, in bytes, about.
+fn key_memory(txn: TxnId, tablets: &[Arc<Tablet>]) -> u64 {
+    let rows = |tablet: &Arc<Tablet>| tablet.state.read().rowset_of_txn(txn).map_or(0, |(_, record)| record.rows());
+    let rows: Vec<u64> = tablets.iter().filter(|tablet| is_keyed(tablet)).map(rows).collect();
+    // Keys are gone through step by step, in as many tablets at a time as there are processors; found rows stay.
+    let at_once = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(rows.len()) as u64;
+    let step = rows.iter().max().copied().unwrap_or_default().min(STEP_KEYS as u64);
+    FOUND_BYTES * rows.iter().sum::<u64>() + at_once * KEY_BYTES * step
 }
 
 fn is_keyed(tablet: &Tablet) -> bool {

@@ -27,7 +27,7 @@ pub(crate) mod key_file;
 mod locate;
 pub(crate) mod merge;
 pub(crate) mod moved;
-mod publish;
+pub(crate) mod publish;
 pub(crate) mod resolve;
 mod rowset_keys;
 

@@ -32,7 +32,7 @@ use crate::sort::sort_order;
 use crate::tablet::{Shape, State, Tablet};
 use crate::{Error, Result};
 
-/// Memory for the rows of a chunk. Few rows: each chunk reads what it needs of the old segments.
+/// Memory for the rows of a chunk, if so many are updated. Few rows: each chunk reads what it needs of the old segments.
 const ROW_MODE_BYTES: u64 = 64 << 20;
 /// The same where many rows of a tablet are updated: fewer chunks go fewer times over the old segments.
 const COLUMN_MODE_BYTES: u64 = 256 << 20;
@@ -89,7 +89,10 @@ impl Engine {
     ) -> Result<Resolved> {
         let shape = tablet.shape();
         let now = |column: &Column| shape.schema.columns.iter().find(|c| c.id == column.id).unwrap_or(column).clone();
-        let rows = chunk_rows(tablet, &shape, record, update.mode);
+        let row_bytes = row_bytes(tablet, &shape, record);
+        // The rows as they were read and as they are put together. To the end: see `engine::publish`.
+        let memory = self.publish_memory.take((2 * row_bytes * record.rows()).min(mode_bytes(update.mode)));
+        let rows = (memory.bytes() / 2 / row_bytes).clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end());
         let resolving = Resolving {
             engine: self,
             tablet,
@@ -288,18 +291,18 @@ impl Resolving<'_> {
     }
 }
 
-/// How many keys are resolved at a time.
-fn chunk_rows(tablet: &Tablet, shape: &Shape, record: &RowsetRecord, mode: UpdateMode) -> u64 {
+const fn mode_bytes(mode: UpdateMode) -> u64 {
+    match mode {
+        UpdateMode::Row => ROW_MODE_BYTES,
+        UpdateMode::Column => COLUMN_MODE_BYTES,
+    }
+}
+
+/// Memory of a row, about: four times as much as compressed, and sixteen bytes for each value as a number or a view.
+fn row_bytes(tablet: &Tablet, shape: &Shape, record: &RowsetRecord) -> u64 {
     let live = tablet.state.read().live();
     let rowsets = || live.iter().map(|(_, _, record)| record.as_ref()).chain([record]);
     let (rows, bytes) =
         (rowsets().map(RowsetRecord::rows).sum::<u64>(), rowsets().map(RowsetRecord::bytes).sum::<u64>());
-    // As a compaction counts: four times as much as compressed, and sixteen bytes for each value as a number or a view.
-    let row_bytes = (4 * bytes / rows.max(1) + 16 * shape.schema.columns.len() as u64).max(1);
-    let memory = match mode {
-        UpdateMode::Row => ROW_MODE_BYTES,
-        UpdateMode::Column => COLUMN_MODE_BYTES,
-    };
-    // The rows as they were read and as they are put together.
-    (memory / 2 / row_bytes).clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end())
+    (4 * bytes / rows.max(1) + 16 * shape.schema.columns.len() as u64).max(1)
 }

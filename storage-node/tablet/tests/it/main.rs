@@ -3,6 +3,7 @@
 // Helpers outside `#[test]` functions are tests too, which the lint does not see.
 #![allow(clippy::unwrap_used)]
 
+mod allocated;
 mod compaction;
 mod damage;
 mod deletes;
@@ -16,3 +17,6 @@ mod throughput;
 mod values;
 mod volumes;
 mod wide;
+
+#[global_allocator]
+static ALLOCATOR: allocated::Counted = allocated::Counted;

@@ -2,22 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tarn_proto::storage::SegmentKey;
 use tarn_proto::{Column, segment};
-use vortex::array::VortexSessionExecute;
-use vortex::arrow::ArrowSessionExt;
-use vortex::dtype::Nullability;
 use vortex::error::VortexResult;
-use vortex::expr::{get_item, pack, root};
-use vortex::file::VortexFile;
 use vortex::io::runtime::BlockingRuntime;
-use vortex::layout::scan::split_by::SplitBy;
 use vortex::scan::selection::Selection;
 
-use super::{Failure, Pieces, Reader, Split, failed};
+use super::file::SegmentFile;
+use super::{Failure, Reader, Split, failed};
 use crate::engine::Engine;
 use crate::open_segment::OpenSegment;
 use crate::record::SegmentRecord;
@@ -75,31 +70,13 @@ impl Reader {
         chosen: Option<RoaringTreemap>,
         failure: &Failure,
     ) -> VortexResult<Option<Vec<Split>>> {
-        let source = Pieces { open, specs: Arc::default(), failure: failure.clone() };
-        let footer = self.footer(&source, record.bytes)?;
-        let source = Pieces { specs: footer.segment_map().clone(), ..source };
-        let file = VortexFile::new(footer, Arc::new(source), self.session.clone());
-        let own = self.own_schema(file.dtype(), stored)?;
-        let wanted = |field: &&FieldRef| stored.field_with_name(field.name()).is_ok();
-        let fields: Vec<FieldRef> = own.fields().iter().filter(wanted).cloned().collect();
+        let file = SegmentFile::open(self, open, record.bytes, failure)?;
+        let fields = file.own_fields(self, stored)?;
         if fields.is_empty() {
             return Ok(None);
         }
-        let read = fields.iter().map(|field| (field.name().clone(), get_item(field.name().as_str(), root())));
-        let projection = pack(read, Nullability::NonNullable).bind(file.dtype())?.optimize_recursive()?;
-        let target = Field::new_struct("", fields, false);
-        let session = self.session.clone();
-        file.scan()?
-            .with_projection(projection)
-            .with_split_by(SplitBy::LayoutSubSplitting { max_rows: self.rows })
-            .with_selection(chosen.map_or(Selection::All, Selection::IncludeRoaring))
-            .map(move |chunk| {
-                let mut ctx = session.create_execution_ctx();
-                let rows = session.arrow().execute_arrow(chunk, Some(&target), &mut ctx)?;
-                Ok(RecordBatch::from(rows.as_struct().clone()))
-            })
-            .build()
-            .map(Some)
+        let selection = chosen.map_or(Selection::All, Selection::IncludeRoaring);
+        file.scan(self, &fields, failure)?.with_selection(selection).build().map(Some)
     }
 }
 

@@ -30,8 +30,12 @@ pub async fn set(context: &SessionContext, name: &ObjectName, declared: &[Proper
     for property in declared {
         let name = property.name.trim().to_ascii_lowercase();
         if name == LOCATION {
-            let nodes = StorageNodes::of(context).await.meant(std::slice::from_ref(property))?;
-            nodes.check(&table.name, table.replication, property.at)?;
+            let all = StorageNodes::of(context).await;
+            let meant = all.meant(std::slice::from_ref(property))?;
+            // Nodes that are away keep nobody from meaning all.
+            if meant.alive != all.alive {
+                meant.check(&table.name, table.replication, property.at)?;
+            }
         } else if !lifetime::is_lifetime(&name) {
             if matches!(
                 name.as_str(),

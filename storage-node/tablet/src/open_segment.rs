@@ -92,10 +92,14 @@ impl OpenSegment {
         let mut out = vec![Bytes::new(); ranges.len()];
         for read in self.plan(ranges) {
             let data = self.fetch(read.bytes.clone())?;
+            let wanted: u64 = read.ranges.iter().map(|position| ranges[*position].end - ranges[*position].start).sum();
+            // Blocks that were read to be verified do not stay in memory for the few bytes of them that were asked for.
+            let is_mostly_other = 2 * wanted < read.bytes.end - read.bytes.start;
             for position in read.ranges {
                 let range = &ranges[position];
                 let start = (range.start - read.bytes.start) as usize;
-                out[position] = data.slice(start..start + (range.end - range.start) as usize);
+                let bytes = start..start + (range.end - range.start) as usize;
+                out[position] = if is_mostly_other { copied(&data, bytes) } else { data.slice(bytes) };
             }
         }
         Ok(out)
@@ -172,6 +176,14 @@ impl OpenSegment {
         self.verified[block / 64].fetch_or(1 << (block % 64), Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// A part of `data`, which begins at an aligned address, in memory of its own and aligned as it was.
+fn copied(data: &Bytes, part: Range<usize>) -> Bytes {
+    let aligned = part.start / ALIGNMENT as usize * ALIGNMENT as usize;
+    let mut buffer = MutableBuffer::new(part.end - aligned);
+    buffer.extend_from_slice(&data[aligned..part.end]);
+    Bytes::from_owner(Aligned(buffer)).slice(part.start - aligned..)
 }
 
 /// Bytes at an aligned address.

@@ -167,7 +167,9 @@ impl Vertical {
         }
         let parts: Vec<Run> = self.runs.iter_mut().zip(&counts).map(|(run, count)| run.take(*count as u64)).collect();
         // What is slow to write is still in memory.
-        self.written.set(self.held.bytes());
+        let last = self.held.bytes();
+        self.held.set(0);
+        self.written.set(last);
         let (mut made, mut most) = (0, 0);
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.shape.schema.columns.len()];
         for group in &self.groups {

@@ -113,17 +113,17 @@ pub(super) fn keyed(
 /// The positions of rows' values in a list.
 type Coded = Option<(Vec<u16>, Vec<Key>)>;
 
-/// Of a column that is stored with a dictionary.
+/// Of a column that is one text, or is stored with a dictionary.
 fn texts(column: ArrayRef, ctx: &mut ExecutionCtx) -> VortexResult<Coded> {
+    if column.as_constant().is_some() && !column.is_empty() {
+        let value = distinct(column.slice(0..1)?, ctx)?;
+        return Ok(Some((vec![0; column.len()], value)));
+    }
     let Ok(dictionary) = column.execute_until::<Dict>(ctx)?.try_downcast::<Dict>() else { return Ok(None) };
     if dictionary.values().len() >= MOST_GROUPS {
         return Ok(None);
     }
-    let target = Field::new("", DataType::Utf8View, true);
-    let session = ctx.session().clone();
-    let values = session.arrow().execute_arrow(dictionary.values().clone(), Some(&target), ctx)?;
-    let key = |text: Option<&str>| text.map_or(Key::Null, |text| Key::Text(text.into()));
-    let mut values: Vec<Key> = values.as_string_view().iter().map(key).collect();
+    let mut values = distinct(dictionary.values().clone(), ctx)?;
     let codes = dictionary.codes().clone().execute::<PrimitiveArray>(ctx)?;
     let valid = codes.as_ref().validity()?.execute_mask(codes.len(), ctx)?;
     let mut codes: Vec<u16> = match codes.ptype() {
@@ -134,6 +134,15 @@ fn texts(column: ArrayRef, ctx: &mut ExecutionCtx) -> VortexResult<Coded> {
     };
     null(&mut codes, &mut values, &valid);
     Ok(Some((codes, values)))
+}
+
+/// Texts, as keys.
+fn distinct(texts: ArrayRef, ctx: &mut ExecutionCtx) -> VortexResult<Vec<Key>> {
+    let target = Field::new("", DataType::Utf8View, true);
+    let session = ctx.session().clone();
+    let texts = session.arrow().execute_arrow(texts, Some(&target), ctx)?;
+    let key = |text: Option<&str>| text.map_or(Key::Null, |text| Key::Text(text.into()));
+    Ok(texts.as_string_view().iter().map(key).collect())
 }
 
 /// Of a column whose values are close to each other.

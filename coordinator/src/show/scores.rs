@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use tarn_catalog::Partition;
 use tarn_proto::storage::StoreError;
 use tarn_proto::wire::TabletReport;
 use tarn_proto::{NodeId, TabletId};
+use tokio::time::timeout;
 
 use crate::session::SessionContext;
+
+/// What else a statement shows does not wait longer for a node that may be down.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The scores of some tablets: the sorted runs that a read has to merge.
 #[derive(Debug, PartialEq)]
@@ -36,9 +41,9 @@ pub async fn compaction_scores(context: &SessionContext, partitions: &[Arc<Parti
     let tablets = || partitions.iter().flat_map(|partition| partition.tablets.iter());
     let wanted: BTreeSet<TabletId> = tablets().map(|tablet| tablet.id).collect();
     let nodes: BTreeSet<NodeId> = tablets().flat_map(|tablet| tablet.replicas.iter().map(|r| r.node)).collect();
-    let answers = join_all(nodes.into_iter().map(|node| reports(context, node))).await;
+    let answers = join_all(nodes.into_iter().map(|node| timeout(ANSWER_WITHIN, reports(context, node)))).await;
     let mut scores = HashMap::new();
-    for report in answers.into_iter().flatten().flatten() {
+    for report in answers.into_iter().flatten().flatten().flatten() {
         let tablet = TabletId(report.tablet_id);
         if wanted.contains(&tablet) {
             let score = scores.entry(tablet).or_insert(0);

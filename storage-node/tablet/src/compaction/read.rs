@@ -97,6 +97,8 @@ pub(super) struct Input {
 /// The segment that is being read.
 struct Current {
     key: SegmentKey,
+    /// Counts as open as long as it is read.
+    _opened: Opened,
     splits: std::vec::IntoIter<Split>,
     /// Whether the rows have to be laid out anew.
     older: bool,
@@ -129,7 +131,7 @@ impl Reader {
             SegmentFile::open(self, open, bytes, &failure).map_err(|error| failed(key, error, &failure))
         })?;
         match self.splits(file, layout, segment, older, &failure) {
-            Ok(splits) => Ok(Current { key, splits: splits.into_iter(), older, failure }),
+            Ok(splits) => Ok(Current { key, _opened: opened, splits: splits.into_iter(), older, failure }),
             Err(error) => Err(failed(key, error, &failure)),
         }
     }

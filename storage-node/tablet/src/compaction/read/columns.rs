@@ -32,8 +32,8 @@ pub(crate) struct SegmentColumns {
 }
 
 enum Rows {
-    /// From the file.
-    Read(std::vec::IntoIter<Split>),
+    /// From the file, which counts as open as long.
+    Read { splits: std::vec::IntoIter<Split>, _file: SegmentFile },
     /// So many that are older than all the columns.
     MadeUp(u64),
 }
@@ -54,7 +54,7 @@ impl Reader {
         let rows = chosen.map_or(record.rows, RoaringBitmap::len);
         let chosen = chosen.cloned().map(|rows| RoaringTreemap::from_bitmaps([(0, rows)]));
         let rows = match self.column_splits(open, record, &stored, chosen, &failure) {
-            Ok(Some(splits)) => Rows::Read(splits.into_iter()),
+            Ok(Some(read)) => read,
             Ok(None) => Rows::MadeUp(rows),
             Err(error) => return Err(failed(key, error, &failure)),
         };
@@ -69,14 +69,15 @@ impl Reader {
         stored: &SchemaRef,
         chosen: Option<RoaringTreemap>,
         failure: &Failure,
-    ) -> VortexResult<Option<Vec<Split>>> {
+    ) -> VortexResult<Option<Rows>> {
         let file = SegmentFile::open(self, open, record.bytes, failure)?;
         let fields = file.own_fields(self, stored)?;
         if fields.is_empty() {
             return Ok(None);
         }
         let selection = chosen.map_or(Selection::All, Selection::IncludeRoaring);
-        file.scan(self, &fields, failure)?.with_selection(selection).build().map(Some)
+        let splits = file.scan(self, &fields, failure)?.with_selection(selection).build()?.into_iter();
+        Ok(Some(Rows::Read { splits, _file: file }))
     }
 }
 
@@ -92,7 +93,7 @@ impl SegmentColumns {
                 RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
                     .map_err(|source| Error::Rows { tablet: self.key.tablet, source })?
             }
-            Rows::Read(splits) => loop {
+            Rows::Read { splits, .. } => loop {
                 let Some(split) = splits.next() else { return Ok(None) };
                 let read = self.reader.runtime.block_on(split);
                 if let Some(batch) = read.map_err(|error| failed(self.key, error, &self.failure))? {

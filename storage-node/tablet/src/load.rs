@@ -147,12 +147,12 @@ impl Load {
             engine.disk.admit(memtable.reserved())?;
             let (attempt, condition) = (load.attempt.number, load.condition());
             let written = write_segment(&engine.dir, &engine.codec, &shape, key, attempt, memtable, condition);
-            written.inspect_err(|error| of.note(error))
+            written.map_err(|error| of.unless_gone(error)).inspect_err(|error| of.note(error))
         })
         .await??;
         // The way to a storage volume takes time, and no processor.
         drop(slot);
-        self.engine.store_segment(&tablet, &written).await?;
+        self.engine.store_segment(&tablet, &written).await.map_err(|error| tablet.unless_gone(error))?;
         Ok(written)
     }
 

@@ -211,6 +211,11 @@ impl Tablet {
         }
     }
 
+    /// Why a load cannot write here: `error`, unless the tablet went meanwhile, and its folder with it.
+    pub(crate) fn unless_gone(&self, error: Error) -> Error {
+        if self.state.read().dropped { self.gone() } else { error }
+    }
+
     /// Makes the tablet read-only if `error` is a failed write. The first reason stays.
     pub(crate) fn note(&self, error: &Error) {
         if !error.is_write_failure() {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use tarn_proto::storage::{CompactionScope, OpenTablet, PublishTablet};
+use tarn_proto::storage::{CompactionScope, LoadSpec, OpenTablet, PublishTablet};
 use tarn_proto::volume::{Volume, VolumePool, VolumeStore};
 use tarn_proto::{TableSchema, TxnId, Version, VolumeId};
 use tarn_tablet::{Engine, Error, Options, Stop};
 
 use crate::fixture::{TABLET, close};
-use crate::primary::{Operation, apply, rows, table, write};
+use crate::primary::{Operation, apply, batch, rows, table, write};
 use faults::{Faulty, Weather};
 
 const NODES: usize = 3;
@@ -422,6 +422,21 @@ async fn a_load_waits_for_a_tablet_that_is_about_to_be_opened_and_not_for_ever()
     engine.drop_tablets(&[TABLET]).unwrap().remove();
     let missing = write(&engine, &schema, 10, &[vec![(1, Some(1))]]).await.unwrap_err();
     assert!(matches!(missing, Error::UnknownTablet(TABLET)), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_whose_tablet_goes_in_its_midst_is_told_so_and_can_be_repeated() {
+    let (world, _) = loaded().await;
+    let engine = world.engine(0);
+    let mut writer = engine.begin(TxnId(900), "a", &LoadSpec::rows(world.schema.clone())).await.unwrap();
+    writer.write(TABLET, batch(&world.schema, &[(1, Some(1))])).await.unwrap();
+    engine.drop_tablets(&[TABLET]).unwrap().remove();
+    // Whatever the load makes of the folder fails.
+    let folder = world.nodes[0].data.path().join("tablets").join(TABLET.get().to_string());
+    let _ = std::fs::remove_dir_all(&folder);
+    let _ = std::fs::write(&folder, "in the way");
+    let gone = writer.finish().await.unwrap_err();
+    assert!(matches!(gone, Error::UnknownTablet(TABLET)), "{gone}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

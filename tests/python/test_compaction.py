@@ -10,10 +10,20 @@ MODELS = {
 }
 
 
-def compactions(cursor, table):
-    cursor.execute(f"show compactions from {table}")
+def shown(cursor, what, table):
+    cursor.execute(f"show {what} from {table}")
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+
+def compactions(cursor, table):
+    return shown(cursor, "compactions", table)
+
+
+def has_score(cursor, table, runs):
+    """Whether each tablet of a table has so many sorted runs on its worst replica."""
+    scores = [(p["AvgCS"], p["P50CS"], p["MaxCS"]) for p in shown(cursor, "partitions", table)]
+    return scores == [(f"{runs:.2f}", str(runs), str(runs))]
 
 
 def settled(cursor, table):
@@ -30,6 +40,7 @@ def test_tables_of_all_models_are_compacted_on_demand(cluster, database):
                 cursor.execute(f"insert into {name} values (1, {load}), ({10 + load}, {load})")
             cursor.execute(f"select * from {name} order by k, v")
             before = cursor.fetchall()
+            wait_for("the score of three loads", lambda: has_score(cursor, name, 3))
             cursor.execute(f"alter table {name} compact")
             done = wait_for("the compaction", lambda: settled(cursor, name))
             # One of each replica; all of them merged the three loads, whoever began.
@@ -37,6 +48,8 @@ def test_tables_of_all_models_are_compacted_on_demand(cluster, database):
             assert merged and all(c["Error"] is None for c in done), done
             assert {c["TableName"] for c in done} == {name} and {c["DbName"] for c in done} == {database}
             assert any(c["Type"] == "MANUAL" and c["Rowsets"] == "3" for c in merged), done
+            assert all(c["ColumnGroups"] == "0" and c["ReadSize"] and c["PeakMemory"] for c in merged), done
+            wait_for("the score of one rowset", lambda: has_score(cursor, name, 1))
             cursor.execute(f"select * from {name} order by k, v")
             assert cursor.fetchall() == before
             # Loads go on where the rows were merged.

@@ -1,4 +1,4 @@
-//! A candidate for integers that are near their neighbours: keys in order, times of events, where texts begin.
+//! A candidate for integers that are near their neighbours: keys in order, times of events.
 //!
 //! Frame of reference and bit packing write every value with the bits of the span of a whole piece, some hundred thousand
 //! rows. Pco writes differences to the value before, in a tenth of the bits if values are in order, but its values are
@@ -26,9 +26,8 @@ const SURPRISE: f64 = 2.0;
 /// How differences can be written.
 const LEVELS: [Level; 2] = [Level { pco: 0, price: 7.0 }, Level { pco: 8, price: 11.0 }];
 
-/// What holds such integers, by the scheme's name and which of its parts it is.
-const PARENTS: [(&str, usize); 3] =
-    [("vortex.decimal.byte_parts", 0), ("vortex.string.fsst", 1), ("vortex.string.onpair", 2)];
+/// The scheme of decimals, whose numbers are columns too.
+const DECIMAL: &str = "vortex.decimal.byte_parts";
 
 /// A way to write differences.
 #[derive(Clone, Copy)]
@@ -69,7 +68,7 @@ impl Scheme for PricedPco {
         context: CompressorContext,
         _: &mut ExecutionCtx,
     ) -> CompressionEstimate {
-        if context.is_sample() || data.array_len() < 2 * SAMPLE_VALUES || !is_read_in_order(&context) {
+        if context.is_sample() || data.array_len() < 2 * SAMPLE_VALUES || !is_column(&context) {
             return CompressionEstimate::Verdict(EstimateVerdict::Skip);
         }
         CompressionEstimate::Deferred(DeferredEstimate::Callback(Box::new(|_, data, best, _, execution| {
@@ -112,12 +111,13 @@ impl Scheme for PricedPco {
     }
 }
 
-/// Whether all values are read if any are: those of a column and the places where its texts begin, not what is searched
-/// by halves.
-fn is_read_in_order(context: &CompressorContext) -> bool {
+/// Whether these are the values of a column. What other encodings hold is searched by halves, as the ends of runs, or read
+/// again for each slice, as the places where texts begin.
+fn is_column(context: &CompressorContext) -> bool {
     match context.cascade_history() {
         [] => true,
-        [.., (scheme, child)] => PARENTS.contains(&(scheme.to_string().as_str(), *child)),
+        [(scheme, _)] => scheme.to_string() == DECIMAL,
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! How values are written, and that they come back.
 
-use arrow::array::{Array, ArrayRef, AsArray, Int16Array, Int32Array, Int64Array, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int16Array, Int32Array, Int64Array, StringViewArray};
 use arrow::compute::concat;
 use arrow::datatypes::{Field, Int16Type, Int32Type, Int64Type, Schema};
 use proptest::prelude::*;
@@ -94,11 +94,14 @@ fn numbers_that_are_far_from_their_neighbours_stay_packed_as_they_are() {
 }
 
 #[test]
-fn where_short_texts_begin_is_written_as_differences() {
+fn decimals_in_order_are_written_as_differences_and_where_texts_begin_is_not() {
+    let decimals = Decimal128Array::from_iter_values((0..ROWS).map(|row| i128::from(key(row))));
+    let (bits, differences) = stored(Arc::new(decimals.with_precision_and_scale(15, 2).unwrap()));
+    assert!(differences && bits < 4.0, "{bits} bits a decimal");
     let words = ["order", "refund", "visit", "click", "signup"];
     let text = |row: usize| format!("{} {}", words[scattered(row) as usize % 5], scattered(row) / 8 % 100_000);
     let (bits, differences) = stored(Arc::new(StringViewArray::from_iter_values((0..ROWS).map(text))));
-    assert!(differences && bits < 42.0, "{bits} bits a text");
+    assert!(!differences && bits < 56.0, "{bits} bits a text");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A table with a segment long enough that integers are written as differences: from the second version on.
+//! A table with a segment long enough that its keys and times are written as differences: from the second version on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(super) fn check(engine: &Engine, data: &Path) {
     }
     assert_eq!(read(engine, TABLET, VERSION, &table()), rows());
     for segment in inspect::inspect(&folder).unwrap().segments {
-        for column in segment.columns {
+        for column in &segment.columns[..2] {
             let differences = column.encodings.iter().any(|piece| piece.encoding.contains("vortex.pco"));
             assert!(differences, "{column:?}");
         }

@@ -426,15 +426,19 @@ async fn a_load_waits_for_a_tablet_that_is_about_to_be_opened_and_not_for_ever()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_whose_tablet_goes_in_its_midst_is_told_so_and_can_be_repeated() {
-    let (world, _) = loaded().await;
-    let engine = world.engine(0);
-    let mut writer = engine.begin(TxnId(900), "a", &LoadSpec::rows(world.schema.clone())).await.unwrap();
-    writer.write(TABLET, batch(&world.schema, &[(1, Some(1))])).await.unwrap();
+    let (store, data) = (Faulty::seeded(1), tempfile::tempdir().unwrap());
+    let pool = VolumePool::default();
+    pool.insert(&volume(), Arc::new(VolumeStore::over(store, "memory:/", Duration::ZERO)));
+    let (engine, schema) =
+        (Engine::open(Options { volumes: pool, ..Options::new(data.path()) }).unwrap(), table(false));
+    let open = OpenTablet { tablet: TABLET, epoch: 1, version: Version::FIRST };
+    engine.open_tablets(&schema, &volume(), &[open]).unwrap();
+    let mut writer = engine.begin(TxnId(900), "a", &LoadSpec::rows(schema.clone())).await.unwrap();
+    writer.write(TABLET, batch(&schema, &[(1, Some(1))])).await.unwrap();
     engine.drop_tablets(&[TABLET]).unwrap().remove();
-    // Whatever the load makes of the folder fails.
-    let folder = world.nodes[0].data.path().join("tablets").join(TABLET.get().to_string());
-    let _ = std::fs::remove_dir_all(&folder);
-    let _ = std::fs::write(&folder, "in the way");
+    // What the load makes of the folder fails, as if it went only then.
+    let folder = data.path().join("tablets").join(TABLET.get().to_string());
+    std::fs::write(&folder, "in the way").unwrap();
     let gone = writer.finish().await.unwrap_err();
     assert!(matches!(gone, Error::UnknownTablet(TABLET)), "{gone}");
 }

@@ -60,6 +60,9 @@ impl Numbers {
             (Self::I8(values), None) => vec![narrow_sum(values)],
             (Self::I16(values), None) => vec![narrow_sum(values)],
             (Self::I32(values), None) => vec![narrow_sum(values)],
+            (Self::I64(values), None) if wrapping => {
+                vec![values.iter().fold(0, |sum: i64, v| sum.wrapping_add(*v)).into()]
+            }
             (Self::I64(values), None) => vec![wide_sum(values)],
             (Self::I128(values), None) => vec![values.iter().fold(0, |sum: i128, v| sum.wrapping_add(*v))],
             // As many as a chunk has of 32 bits do not overflow 64.

@@ -408,7 +408,7 @@ async fn a_load_waits_for_a_tablet_that_is_about_to_be_opened_and_not_for_ever()
     let options = Options { volumes: pool, arrival_wait: Duration::from_secs(60), ..Options::new(data.path()) };
     let (engine, schema) = (Engine::open(options).unwrap(), table(false));
     let (loader, of) = (engine.clone(), schema.clone());
-    let load = tokio::spawn(async move { write(&loader, &of, 9, &[vec![(1, Some(1))]]).await });
+    let load = tarn_proto::task::spawn("load", async move { write(&loader, &of, 9, &[vec![(1, Some(1))]]).await });
     // It has begun, and so it waits, or it finds the tablet there.
     while engine.usage().loads == 0 {
         tokio::task::yield_now().await;

@@ -58,8 +58,12 @@ impl Engine {
                 self.fetch_load(tablet, *rowset, record, &shape, source, pace).await?;
             }
             let request = PublishTablet { tablet: tablet.id, version, has_rowset: load.is_some() };
-            let engine = self.clone();
-            let unpublished = blocking("a publish", move || engine.publish(txn, &[request])).await??;
+            let (engine, turn) = (self.clone(), self.publish_turn().await);
+            let publish = move || {
+                let _turn = turn;
+                engine.publish(txn, &[request])
+            };
+            let unpublished = blocking("a publish", publish).await??;
             if let Some(reason) = unpublished.into_iter().find(|unpublished| !unpublished.damaged) {
                 return Err(Error::Behind { tablet: tablet.id, version, reason: reason.reason });
             }

@@ -23,6 +23,9 @@ const ROWS: u64 = 600;
 const SEGMENT_BYTES: u64 = 2 << 20;
 /// A third of the rows.
 const MEMORY: u64 = 8 << 20;
+/// What else a merge takes, whatever its inputs are: for each column of the segment that is written what the format counts for
+/// its statistics, about 75 KiB; rows that the segment buffers, and the same compressed.
+const BESIDE: u64 = COLUMNS as u64 * (96 << 10) + 4 * SEGMENT_BYTES;
 
 fn schema() -> TableSchema {
     let columns = (0..COLUMNS).map(|id| Column {
@@ -126,15 +129,11 @@ async fn a_table_of_many_columns_is_merged_in_the_memory_that_it_is_given() {
     let groups = merge(Options { compaction_memory_bytes: MEMORY, ..Options::new(&data) });
     assert!(groups.report.column_groups > 30, "{:?}", groups.report);
     assert!(groups.report.peak_memory <= MEMORY, "{:?}", groups.report);
+    assert!(groups.allocated <= MEMORY + BESIDE, "{} KiB", groups.allocated >> 10);
 
     // What the bound is worth: rows that are merged whole, as much as the memory that is given by default allows.
     let whole = merge(Options { vertical_columns: COLUMNS as usize, ..Options::new(&same) });
     assert_eq!(whole.report.column_groups, 0);
     assert!(whole.report.peak_memory > MEMORY, "{:?}", whole.report);
-    assert!(
-        whole.allocated > groups.allocated + MEMORY,
-        "{} and {} KiB",
-        whole.allocated >> 10,
-        groups.allocated >> 10
-    );
+    assert!(whole.allocated > MEMORY + BESIDE, "{} KiB", whole.allocated >> 10);
 }

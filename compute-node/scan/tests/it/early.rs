@@ -29,8 +29,10 @@ const AGGREGATES: [&str; 14] = [
 
 const KEYS: [&str; 5] = ["kind", "n", "kind, n", "n, kind", "id"];
 
-const FILTERS: [&str; 7] = [
+const FILTERS: [&str; 9] = [
     "true",
+    "n is null",
+    "price is null",
     "n > 0",
     "id between 69990 and 74500",
     "kind = 'apple' or kind is null",
@@ -87,6 +89,16 @@ async fn what_fits_is_aggregated_in_the_scan() {
         let (lines, plan) = early(&session, &sql.replace("{t}", "things")).await;
         assert_eq!(lines, answer(&session, &sql.replace("{t}", "expected")).await.unwrap(), "{sql}");
         assert_eq!(scanned(&plan), (live, 0), "{sql}");
+    }
+    // Groups without a value to average.
+    for column in ["n", "price"] {
+        let sql = format!(
+            "select kind, avg({column}), sum({column}), avg(id) from {{t}} where {column} is null group by kind"
+        );
+        let (lines, plan) = early(&session, &sql.replace("{t}", "things")).await;
+        assert_eq!(lines, answer(&session, &sql.replace("{t}", "expected")).await.unwrap(), "{sql}");
+        let (rows, batches) = scanned(&plan);
+        assert!(rows > 0 && batches == 0, "{sql}: {rows} rows, {batches} batches");
     }
     // Run anew, nothing is left of the run before.
     let sql = "select kind, sum(n) from things group by kind";

@@ -164,7 +164,9 @@ impl Aggregated {
                 continue;
             }
             if matches!(aggregate.function, Function::Avg) {
-                arrays.push(Arc::new(UInt64Array::from_iter_values(state.rows.iter().copied())));
+                // NULL, not 0: the final aggregation takes a count for values.
+                let counts = state.rows.iter().map(|rows| (*rows > 0).then_some(*rows));
+                arrays.push(Arc::new(counts.collect::<UInt64Array>()));
             }
             let totals = state.rows.iter().zip(&state.total).map(|(rows, total)| (*rows > 0).then_some(*total));
             arrays.push(number_array(totals, spec.schema.field(arrays.len()).data_type())?);

@@ -26,9 +26,7 @@ pub use leader::leader_of;
 pub use open::OpenTablet;
 pub use pool::StorePool;
 pub use replicas::{CatchUp, Copies, Peer, RowsChecksum, Unpublished};
-pub use spec::{
-    Change, Comparison, Condition, DeletePredicate, LoadSpec, PartialUpdate, UpdateMode, WireDeleteError,
-};
+pub use spec::{Change, Comparison, Condition, DeletePredicate, LoadSpec, PartialUpdate, UpdateMode, WireDeleteError};
 
 use crate::query_id::QueryId;
 use crate::volume::Volume;

@@ -33,6 +33,6 @@ mod store;
 
 pub use config::Config;
 pub use error::Error;
+pub use node::StorageNode;
 /// What the files of tablets hold, for `tarn admin segment`.
 pub use tarn_tablet::inspect;
-pub use node::StorageNode;

@@ -51,4 +51,6 @@ pub use memory::query_pool;
 pub use paced::{needs_pace, paced};
 pub use runtime::{QueryRows, QueryRuntime};
 pub use segment::ReadError;
-pub use tablet::{BITMAP_MAX_FILTER_RATIO, Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, aggregated_early, scan};
+pub use tablet::{
+    BITMAP_MAX_FILTER_RATIO, Preaggregation, Pruned, TabletRead, TabletScan, TabletSource, aggregated_early, scan,
+};

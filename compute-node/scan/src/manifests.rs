@@ -231,7 +231,8 @@ mod tests {
     #[test]
     fn a_manifest_is_asked_for_again_after_a_while() {
         let since = Instant::now();
-        let known = Known { located: Located { manifest: Arc::default(), node: NodeId(1), deleted: Arc::default() }, since };
+        let known =
+            Known { located: Located { manifest: Arc::default(), node: NodeId(1), deleted: Arc::default() }, since };
         assert!(known.clone().at(since).is_some());
         assert!(known.clone().at(since + MANIFEST_AGE - Duration::from_millis(1)).is_some());
         assert!(known.at(since + MANIFEST_AGE).is_none());

@@ -7,8 +7,8 @@ use tarn_proto::ColumnId;
 use tarn_sql::ObjectName;
 
 use super::format::{bytes, time};
-use super::scores::{Scores, compaction_scores};
 use super::rows::Rows;
+use super::scores::{Scores, compaction_scores};
 use crate::session::{Error, SessionContext};
 
 pub const HEADER: &[&str] = &[

@@ -132,7 +132,8 @@ impl Engine {
         };
         let mut rowsets = state.rowsets.iter();
         let fills = at == Version::FIRST || rowsets.any(|(id, record)| newer(*id, record) && record.change.is_some());
-        let read = state.rowsets.iter().filter(|(id, record)| if fills { record.is_live() } else { newer(**id, record) });
+        let read =
+            state.rowsets.iter().filter(|(id, record)| if fills { record.is_live() } else { newer(**id, record) });
         // As compactions count it, once as read and once as sorted.
         let memory = read.flat_map(|(_, record)| &record.segments).map(|s| 2 * (4 * s.bytes + 16 * s.rows * columns));
         let memory: u64 = if fills { memory.sum() } else { memory.max().unwrap_or_default() };

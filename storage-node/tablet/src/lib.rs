@@ -37,9 +37,9 @@ mod clone;
 mod codec;
 mod compaction;
 mod convert;
-mod delete_predicate;
 #[cfg(test)]
 mod damaged_bytes;
+mod delete_predicate;
 mod disk;
 mod engine;
 mod error;

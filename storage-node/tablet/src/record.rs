@@ -307,7 +307,8 @@ mod tests {
         let change = Some(Change::Update { update, condition: Some(condition) });
         let state = RowsetState::Pending;
         let draft = RowsetRecord { state, segments: Vec::new(), change, ..superseded };
-        let head: &[u8] = b"\x01\x85\xa3txn\x09\xa5state\xa7Pending\xaeschema_version\x01\xa8segments\x90\xa6change\x81";
+        let head: &[u8] =
+            b"\x01\x85\xa3txn\x09\xa5state\xa7Pending\xaeschema_version\x01\xa8segments\x90\xa6change\x81";
         let change: &[u8] = b"\xa6Update\x82\xa6update\x84\xa7columns\x92\x01\x03\xa4mode\xa6Column\xa9condition\x03\
               \xadonly_existing\xc3\xa9condition\x85\xa2id\x03\xa4name\xa1v\xa9data_type\xa3int\xa8nullable\xc3\
               \xabaggregation\xc0";

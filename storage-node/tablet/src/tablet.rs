@@ -16,8 +16,8 @@ use crate::compaction::request::Request;
 use crate::engine::commit::{resolved_of, rowset_of};
 use crate::garbage::Superseded;
 use crate::primary::DeleteVector;
-use crate::volume::Owned;
 use crate::record::{Lifetime, RowsetRecord, VersionRecord};
+use crate::volume::Owned;
 use crate::{Error, Result, compaction, index, metrics};
 
 /// What rows look like under one schema.

@@ -148,7 +148,11 @@ pub(crate) struct Marks(BTreeMap<(RowsetId, u32), DeleteVector>);
 
 impl Marks {
     /// The delete vectors at version `at` that mark these rows beside those that are marked now.
-    pub(crate) fn of(state: &State, rows: impl IntoIterator<Item = ((RowsetId, u32), RoaringBitmap)>, at: Version) -> Self {
+    pub(crate) fn of(
+        state: &State,
+        rows: impl IntoIterator<Item = ((RowsetId, u32), RoaringBitmap)>,
+        at: Version,
+    ) -> Self {
         let mut marks = Self::default();
         for (place, new) in rows {
             let before = state.delete_vectors.get(&place);

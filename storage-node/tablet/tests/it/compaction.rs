@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tarn_proto::storage::CompactionScope;
 use tarn_proto::TableModel;
+use tarn_proto::storage::CompactionScope;
 use tarn_tablet::{Engine, Error, Options, Stop};
 
 use crate::fixture::{TABLET, close, file_of, files, flip, folder, manifest, publish};

@@ -84,7 +84,7 @@ async fn missing_loads_are_fetched_one_by_one_and_all_versions_are_kept() {
 async fn a_clone_fetches_only_what_is_not_there() {
     let (_one, source) = loaded(0).await;
     // So many bytes that a compaction leaves it alone.
-    // A step of splitmix64 (Steele, Lea and Flood 2014): neither values nor their differences are alike.
+    // Neither the values nor their differences are alike.
     let mixed = |key: i64| {
         let x = key.wrapping_mul(0x5851_f42d_4c95_7f2d);
         (x ^ (x >> 29)).wrapping_mul(0x14cf_bb3b_7f4a_7c15)

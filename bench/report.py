@@ -87,7 +87,7 @@ def tablets(path):
     if not path.exists():
         return []
     results = json.loads(path.read_text())
-    lines = ["## Tablets", "", "By " + ", ".join(f"`{c}`" for c in sorted(
+    lines = ["", "## Tablets", "", "By " + ", ".join(f"`{c}`" for c in sorted(
         {v for k, v in results.items() if k.endswith(", command")})) + ".", ""]
     lines += ["| measured | | aim |", "|---|---:|---:|"]
     lines += [f"| {what} | {significant(value)} | {aim(what)} |" for what, value in results.items()

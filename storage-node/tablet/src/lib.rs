@@ -54,6 +54,8 @@ mod load;
 mod memtable;
 mod meta;
 mod metrics;
+#[cfg(test)]
+mod numbers_table;
 mod open_segment;
 mod parallel;
 mod prepare;

@@ -5,32 +5,18 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use tarn_proto::storage::{CompactionScope, FileKey, LoadSpec, PublishTablet, SegmentKey};
-use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TxnId, wire};
+use tarn_proto::{TableModel, TableSchema, TxnId, wire};
 
 use super::*;
 use crate::Options;
+use crate::numbers_table::numbers_table;
 
 const TABLET: TabletId = TabletId(3);
 const LOADS: u64 = 4;
 const ROWS: i64 = 300;
 
 fn schema() -> TableSchema {
-    let key = Column {
-        id: ColumnId(1),
-        name: "k".into(),
-        data_type: DataType::BigInt,
-        nullable: false,
-        aggregation: None,
-        initial: None,
-    };
-    TableSchema {
-        version: SchemaVersion(1),
-        model: TableModel::Duplicate,
-        columns: vec![key],
-        keys: vec![ColumnId(1)],
-        sort_key: vec![ColumnId(1)],
-        indexes: Vec::new(),
-    }
+    numbers_table(TableModel::Duplicate, &["k"], 1)
 }
 
 fn spec() -> LoadSpec {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use tarn_proto::storage::{LoadSpec, PartialUpdate, UpdateMode};
-use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableSchema};
+use tarn_proto::{ColumnId, TableSchema};
 
 use super::*;
+use crate::numbers_table::numbers_table;
 use crate::{Options, Stop};
 
 const TABLETS: u64 = 4;
@@ -18,22 +19,7 @@ const MEMORY: u64 = 32 << 10;
 const LONG: Duration = Duration::from_secs(120);
 
 fn schema() -> TableSchema {
-    let column = |id| Column {
-        id: ColumnId(id),
-        name: format!("c{id}"),
-        data_type: DataType::BigInt,
-        nullable: false,
-        aggregation: None,
-        initial: None,
-    };
-    TableSchema {
-        version: SchemaVersion(1),
-        model: TableModel::PrimaryKey,
-        columns: (1..4).map(column).collect(),
-        keys: vec![ColumnId(1)],
-        sort_key: vec![ColumnId(1)],
-        indexes: Vec::new(),
-    }
+    numbers_table(TableModel::PrimaryKey, &["c1", "c2", "c3"], 1)
 }
 
 /// The second column of all rows, or in the first load all.

@@ -7,12 +7,13 @@ use arrow::array::{ArrayRef, Int8Array, Int64Array, RecordBatch};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 use tarn_proto::storage::{LoadSpec, PublishTablet};
-use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TabletId, TxnId, Version};
+use tarn_proto::{TableModel, TableSchema, TabletId, TxnId, Version};
 use tokio::runtime::Runtime;
 
 use super::*;
 use crate::Options;
 use crate::engine::commit::rowset_of;
+use crate::numbers_table::numbers_table;
 use crate::primary::Marks;
 
 const TABLET: TabletId = TabletId(6);
@@ -21,22 +22,7 @@ const TABLET: TabletId = TabletId(6);
 type Load = Vec<(i64, bool)>;
 
 fn schema() -> TableSchema {
-    let column = |id, name: &str| Column {
-        id: ColumnId(id),
-        name: name.into(),
-        data_type: DataType::BigInt,
-        nullable: false,
-        aggregation: None,
-        initial: None,
-    };
-    TableSchema {
-        version: SchemaVersion(1),
-        model: TableModel::PrimaryKey,
-        columns: vec![column(1, "k"), column(2, "v")],
-        keys: vec![ColumnId(1)],
-        sort_key: vec![ColumnId(2)],
-        indexes: Vec::new(),
-    }
+    numbers_table(TableModel::PrimaryKey, &["k", "v"], 2)
 }
 
 /// Seals a load as transaction and version `version`; batches become segments.

@@ -10,12 +10,13 @@ use arrow::datatypes::Int64Type;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tarn_proto::storage::{LoadSpec, PublishTablet};
-use tarn_proto::{Column, ColumnId, DataType, SchemaVersion, TableModel, TableSchema, TxnId};
+use tarn_proto::{TableModel, TableSchema, TxnId};
 use tokio::runtime::Runtime;
 
 use super::*;
 use crate::Options;
 use crate::compaction::segment_rows::SegmentRows;
+use crate::numbers_table::numbers_table;
 
 const TABLET: TabletId = TabletId(6);
 
@@ -23,22 +24,7 @@ const TABLET: TabletId = TabletId(6);
 type Load = Vec<(i64, Option<i64>)>;
 
 fn schema(by_value: bool) -> TableSchema {
-    let column = |id, name: &str| Column {
-        id: ColumnId(id),
-        name: name.into(),
-        data_type: DataType::BigInt,
-        nullable: false,
-        aggregation: None,
-        initial: None,
-    };
-    TableSchema {
-        version: SchemaVersion(1),
-        model: TableModel::PrimaryKey,
-        columns: vec![column(1, "k"), column(2, "v")],
-        keys: vec![ColumnId(1)],
-        sort_key: vec![ColumnId(if by_value { 2 } else { 1 })],
-        indexes: Vec::new(),
-    }
+    numbers_table(TableModel::PrimaryKey, &["k", "v"], if by_value { 2 } else { 1 })
 }
 
 struct World {
